@@ -1,0 +1,139 @@
+"""The root of the command line: help, speed of help, errors in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tsfm.cli.app import app
+from tsfm.cli.errors import PoliteGroup
+
+COMMANDS = [
+    [],
+    ["forecast"],
+    ["pretrain"],
+    ["corpus"],
+    ["corpus", "preview"],
+    ["evaluate"],
+    ["models"],
+    ["doctor"],
+]
+
+HEAVY = {"torch", "pandas", "numpy", "sklearn", "lightning", "gluonts", "matplotlib"}
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c) or "root")
+def test_help_of_every_command(runner, command):
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+    assert "--help" in result.output
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from tsfm.cli.app import app;"
+        "app(['forecast', '--help'], standalone_mode=False);"
+        "print('LOADED', *sorted(m for m in sys.modules if '.' not in m))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.rsplit("LOADED", 1)[1].split())
+    assert not loaded & HEAVY
+
+
+def test_help_is_quick():
+    seconds = []  # of processor time, so that a busy machine does not matter
+    for _ in range(5):
+        started = sum(os.times()[2:4])
+        subprocess.run(
+            [sys.executable, "-c", "from tsfm.cli import main; main()", "--help"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        seconds.append(sum(os.times()[2:4]) - started)
+    assert min(seconds) < 0.5
+
+
+def test_version(runner):
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.startswith("tsfm ")
+
+
+def _app_that_raises(error: BaseException) -> typer.Typer:
+    failing = typer.Typer(cls=PoliteGroup)
+
+    @failing.command()
+    def command() -> None:
+        raise error
+
+    @failing.command()
+    def other() -> None: ...
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ValueError("bad\n  row 3"), 2, "error: bad row 3"),
+        (
+            ValueError("pass id_col='meter' or freq=None."),
+            2,
+            "pass --id-col meter or --freq none.",
+        ),
+        (ValueError("Name it with target_col=, or"), 2, "Name it with --target-col, or"),
+        (KeyError("no column"), 2, "error: no column"),
+        (ImportError("needs x"), 2, "error: needs x"),
+        (ZeroDivisionError("oops"), 1, "unexpected ZeroDivisionError: oops"),
+        (MemoryError("4 GB"), 1, "out of memory"),
+    ],
+)
+def test_errors_are_one_line(runner, error, code, text):
+    result = runner.invoke(_app_that_raises(error), ["command"])
+    assert result.exit_code == code
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(runner):
+    for arguments in (["--debug", "command"], ["command", "--debug"]):
+        result = runner.invoke(_app_that_raises(ValueError("bad")), arguments)
+        assert isinstance(result.exception, ValueError)
+
+
+def test_usage_errors_stay_usage_errors(runner):
+    result = runner.invoke(app, ["forecast", "x.csv"])
+    assert result.exit_code == 2
+    assert "--prediction-length" in result.output
+
+
+def test_warnings_are_one_line(runner):
+    import warnings
+
+    warning = typer.Typer(cls=PoliteGroup)
+
+    @warning.command()
+    def command() -> None:
+        warnings.warn("3 rows\n inserted", UserWarning, stacklevel=1)
+
+    @warning.command()
+    def other() -> None: ...
+
+    result = runner.invoke(warning, ["command"])
+    assert result.exit_code == 0
+    assert result.stderr == "warning: 3 rows inserted\n"

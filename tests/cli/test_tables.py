@@ -1,0 +1,122 @@
+"""Tables in and out: time stamps found, offsets kept, errors that name the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsfm.cli.tables import read_table, write_table
+
+
+def _write(folder: Path, text: str, name: str = "a.csv") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_text_dates_are_parsed_and_other_columns_left_alone(tmp_path):
+    path = _write(
+        tmp_path, "shop,day,year,y\nA-2024,2026-01-01,2026,3\nA-2024,2026-01-02,2026,4\n"
+    )
+    frame = read_table(path)
+    assert frame["day"].dtype.kind == "M"
+    assert frame["day"].dt.tz is None
+    assert frame["shop"].tolist() == ["A-2024", "A-2024"]
+    assert frame["year"].dtype.kind == "i"
+
+
+def test_one_offset_is_kept(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-01-01T00:00+05:30,1\n2026-01-01T01:00+05:30,2\n")
+    frame = read_table(path)
+    assert frame["t"].iloc[0] == pd.Timestamp("2026-01-01T00:00+05:30")
+    assert frame["t"].iloc[0].utcoffset() == pd.Timedelta("5h30min")
+
+
+def test_several_offsets_become_utc_or_the_named_zone(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-03-29T01:00:00+01:00,1\n2026-03-29T03:00:00+02:00,2\n")
+    assert str(read_table(path)["t"].dt.tz) == "UTC"
+    local = read_table(path, timezone="Europe/Berlin")["t"]
+    assert local.dt.hour.tolist() == [1, 3]
+    assert str(local.dt.tz) == "Europe/Berlin"
+    assert local.diff().iloc[1] == pd.Timedelta("1h")
+
+
+def test_bare_times_are_local_in_the_named_zone(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-07-01 00:00,1\n2026-07-01 01:00,2\n")
+    local = read_table(path, timezone="America/New_York")["t"]
+    assert local.iloc[0] == pd.Timestamp("2026-07-01 00:00", tz="America/New_York")
+
+
+def test_local_times_that_do_not_exist_are_refused(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-03-29 02:30,1\n2026-03-29 03:30,2\n")
+    with pytest.raises(ValueError, match="clocks change"):
+        read_table(path, timezone="Europe/Berlin")
+
+
+def test_unknown_zone(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-03-29 02:30,1\n")
+    with pytest.raises(ValueError, match="unknown time zone 'Europe/Atlantis'"):
+        read_table(path, timezone="Europe/Atlantis")
+
+
+def test_a_cell_that_is_no_date_is_named_with_its_line(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-01-01,1\n2026-01-02,2\ntotal,3\n2026-01-04,3\n")
+    with pytest.raises(ValueError, match=r"column 't', line 4 of the file: 'total'"):
+        read_table(path, timestamp_col="t")
+
+
+def test_date_format_decides(tmp_path):
+    path = _write(tmp_path, "t,y\n03/04/2026,1\n04/04/2026,2\n")
+    assert read_table(path, date_format="%d/%m/%Y")["t"].iloc[1] == pd.Timestamp("2026-04-04")
+    assert read_table(path, date_format="%d/%m/%Y")["t"].iloc[0] == pd.Timestamp("2026-04-03")
+    with pytest.raises(ValueError, match="of the format"):
+        read_table(path, timestamp_col="t", date_format="%Y-%m-%d")
+
+
+def test_missing_cells_stay_missing(tmp_path):
+    path = _write(tmp_path, "t,y\n2026-01-01,1\n,2\n2026-01-03,\n")
+    frame = read_table(path)
+    assert frame["t"].isna().tolist() == [False, True, False]
+    assert np.isnan(frame["y"].iloc[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "match"),
+    [
+        ("none.csv", None, "does not exist"),
+        ("a.xls", "x", "cannot tell the file's kind"),
+        ("empty.csv", "", "is empty"),
+        ("ragged.csv", "a,b\n1,2\n1,2,3,4\n", "does not read as CSV"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, text, match):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=match):
+        read_table(path)
+
+
+def test_unknown_timestamp_column_lists_the_columns(tmp_path):
+    path = _write(tmp_path, "day,y\n2026-01-01,1\n")
+    with pytest.raises(ValueError, match="its columns are: day, y"):
+        read_table(path, timestamp_col="date")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "sub/out.parquet", "out.tsv"])
+def test_what_is_written_reads_back(tmp_path, name):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {"t": pd.date_range("2026-01-01", periods=3, freq="h"), "0.1": [1.5, 2.25, np.nan]}
+    )
+    write_table(frame, tmp_path / name)
+    pd.testing.assert_frame_equal(read_table(tmp_path / name), frame, check_dtype=False)
+
+
+def test_stdout_is_plain_csv(capsys):
+    write_table(pd.DataFrame({"a": [1, 2], "b": [0.123456789012, 3.0]}), None)
+    assert capsys.readouterr().out == "a,b\n1,0.12345679\n2,3\n"

@@ -1,0 +1,62 @@
+"""`tsfm corpus`: look at what the synthetic corpus is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """\
+[bold]Examples[/bold]
+
+One row of pictures per family of generators:
+
+  tsfm corpus preview --out gallery.png
+
+The families of one recipe, with their shares:
+
+  tsfm corpus preview --recipe datasets/synthetic.yaml --out gallery.png
+
+More of one family:
+
+  tsfm corpus preview --family NAME --out family.png --columns 8
+"""
+
+app = typer.Typer(no_args_is_help=True, help="Look at the synthetic training corpus.")
+
+
+@app.callback()
+def corpus() -> None:
+    """Look at the synthetic training corpus."""
+
+
+@app.command("preview", epilog=EPILOG)
+def preview(
+    out: Annotated[Path, typer.Option("--out", help="The picture (.png, .svg, .pdf).")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe YAML; draws its families and their shares.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Draw this one family only.")] = None,
+    columns: Annotated[int, typer.Option(min=1, max=12, help="Series per family.")] = 5,
+    length: Annotated[int, typer.Option(min=16, help="Steps per series.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+) -> None:
+    """Draw a gallery: one row per family of generators, one picture."""
+    from importlib.util import find_spec
+
+    from tsfm.cli.errors import note
+
+    if find_spec("matplotlib") is None:
+        raise ImportError("the gallery needs matplotlib; install it with `pip install matplotlib`")
+    if recipe is not None and not recipe.is_file():
+        raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from tsfm.datasets.preview import gallery
+
+    figure = gallery(recipe=recipe, family=family, columns=columns, length=length, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    note(f"gallery saved to {out}")

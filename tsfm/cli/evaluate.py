@@ -1,0 +1,157 @@
+"""`tsfm evaluate`: score a model or a baseline, on GIFT-Eval or on the panel of classic series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from tsfm.evaluation.report import EvaluationReport
+
+EPILOG_GIFT = """\
+[bold]Examples[/bold]
+
+All configurations, the table on the screen and the details in a file:
+
+  tsfm evaluate gift --data ../shared/benchmarks/gift --out gift.json
+
+Hourly data only, in the slower and better mode, a checkpoint of your own:
+
+  tsfm evaluate gift --data DIR --model runs/mine --mode best --configs /H/
+
+Check the protocol: seasonal naive must equal its published row.
+
+  tsfm evaluate gift --data DIR --model seasonal-naive
+"""
+
+EPILOG_CLASSICS = """\
+[bold]Example[/bold]
+
+  tsfm evaluate classics --data ../shared/benchmarks/lsf/classics.parquet --mode best
+"""
+
+app = typer.Typer(no_args_is_help=True, help="Score a model or a baseline on real series.")
+
+GiftData = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        envvar="TSFM_BENCHMARKS",
+        help="Folder with the Parquet files and manifest.json, or the one above it.",
+    ),
+]
+ClassicsData = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        envvar="TSFM_BENCHMARKS",
+        help="The file classics.parquet, or a folder that holds it.",
+    ),
+]
+Model = Annotated[
+    str, typer.Option(help="Name or folder of a checkpoint, or seasonal-naive, or naive.")
+]
+Mode = Annotated[Literal["fast", "best"], typer.Option(help="best is slower and more accurate.")]
+Configs = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Only configurations this finds.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="JSON", help="Write the report here too.")]
+Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Series per batch; chosen by the model if left out.")
+]
+MaxWindows = Annotated[
+    int | None, typer.Option(min=1, help="At most so many windows each: a quick look only.")
+]
+Engine = Annotated[
+    Literal["fast", "gluonts"],
+    typer.Option(help="gluonts runs gluonts' own loop and metrics: slower, same numbers."),
+]
+Hints = Annotated[bool, typer.Option(help="Tell the model the season of each frequency.")]
+Seed = Annotated[int, typer.Option(help="Seed of torch's generators.")]
+Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
+
+
+@app.command("gift", epilog=EPILOG_GIFT)
+def gift(
+    data: GiftData,
+    model: Model = "tsfm-mini",
+    mode: Mode = "fast",
+    configs: Configs = None,
+    out: Out = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    max_windows: MaxWindows = None,
+    engine: Engine = "fast",
+    season_hints: Hints = True,
+    seed: Seed = 0,
+    progress: Progress = True,
+) -> None:
+    """Score on GIFT-Eval and print the table beside published models."""
+    from tsfm.evaluation.gift import evaluate
+    from tsfm.evaluation.runner import resolve_model
+
+    _finish(
+        lambda: evaluate(
+            resolve_model(model, device),
+            data,
+            configs=configs,
+            mode=mode,
+            batch_size=batch_size or "auto",
+            max_windows=max_windows,
+            engine=engine,
+            season_hints=season_hints,
+            seed=seed,
+            progress=progress,
+        ),
+        out,
+    )
+
+
+@app.command("classics", epilog=EPILOG_CLASSICS)
+def classics(
+    data: ClassicsData,
+    model: Model = "tsfm-mini",
+    mode: Mode = "fast",
+    configs: Configs = None,
+    out: Out = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    max_windows: MaxWindows = None,
+    engine: Engine = "fast",
+    season_hints: Hints = True,
+    seed: Seed = 0,
+    progress: Progress = True,
+) -> None:
+    """Score on small classic series: the panel to develop on."""
+    from tsfm.evaluation.classics import evaluate
+    from tsfm.evaluation.runner import resolve_model
+
+    _finish(
+        lambda: evaluate(
+            resolve_model(model, device),
+            data,
+            configs=configs,
+            mode=mode,
+            batch_size=batch_size or "auto",
+            max_windows=max_windows,
+            engine=engine,
+            season_hints=season_hints,
+            seed=seed,
+            progress=progress,
+        ),
+        out,
+    )
+
+
+def _finish(evaluate: Callable[[], EvaluationReport], out: Path | None) -> None:
+    from tsfm.cli.errors import note
+
+    report = evaluate()
+    typer.echo(report.table())
+    if out is not None:
+        report.to_json(out)
+        note(f"report written to {out}")

@@ -1,0 +1,82 @@
+"""Frozen dataclasses to and from plain dictionaries; unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, TypeVar
+
+C = TypeVar("C")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested dictionary of a dataclass instance, tuples as lists (the shape YAML and JSON keep)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    plain_config: dict[str, Any] = plain(dataclasses.asdict(config))
+    return plain_config
+
+
+def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
+    """Build a (nested) dataclass from a dictionary.
+
+    Parameters
+    ----------
+    cls
+        The dataclass.
+    values
+        Its fields; nested dataclasses as dictionaries, tuples as lists.
+    where
+        Path of `values` in the whole configuration, for error messages.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or a required one is missing; the message names it.
+
+    Examples
+    --------
+    >>> from tsfm.models.config import BackboneConfig
+    >>> from_dict(BackboneConfig, {"n_layers": 2}).n_layers
+    2
+    """
+    hints = typing.get_type_hints(cls)
+    dot = f"{where}." if where else ""
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"Configuration {where or cls.__name__!r} must be a mapping, got {values!r}."
+        )
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"Unknown configuration key {dot + unknown[0]!r}; "
+            f"{cls.__name__} has {', '.join(hints)}."
+        )
+    missing = [
+        f.name
+        for f in dataclasses.fields(typing.cast(Any, cls))
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in values
+    ]
+    if missing:
+        raise ValueError(f"Configuration key {dot + missing[0]!r} is missing.")
+    return cls(**{key: _build(hints[key], value, dot + key) for key, value in values.items()})
+
+
+def _build(hint: Any, value: Any, where: str) -> Any:
+    """Convert one plain value to the type a field declares."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else from_dict(hint, value, where)
+    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        item = typing.get_args(hint)[0]
+        return tuple(_build(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        return float(value)  # YAML reads 1e-3 as a string
+    return value

@@ -1,0 +1,1 @@
+"""Synthetic and on-disk series for training."""

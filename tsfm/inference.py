@@ -1,0 +1,120 @@
+"""One call of a model for a panel: what goes in, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tsfm.frames.errors import AllMissingWarning, some, warn
+from tsfm.frames.panel import Panel
+from tsfm.frames.read import Float64
+from tsfm.loading import ForecastModel
+
+_NO_LIMIT = 2**62
+_MEAN_LEVELS = tuple((i + 0.5) / 50 for i in range(50))
+
+
+@dataclass(frozen=True)
+class PanelForecast:
+    """Forecasts of the N series of a panel.
+
+    Parameters
+    ----------
+    quantiles
+        `[N, H, Q]`; missing for series without any value.
+    point
+        `[N, H]`.
+    context_used
+        `[N]` rows of each series that the model read.
+    """
+
+    quantiles: Float64
+    point: Float64
+    context_used: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """A model with the options of its call; see `Forecaster` for their meaning."""
+
+    model: ForecastModel
+    mode: Literal["fast", "best"] = "fast"
+    non_negative: bool | Literal["auto"] = "auto"
+    context_length: int | None = None
+    batch_size: int | Literal["auto"] = "auto"
+    progress: bool = False
+
+    def forecast(
+        self, panel: Panel, horizon: int, levels: Sequence[float], point: Literal["median", "mean"]
+    ) -> PanelForecast:
+        """Forecasts a panel; the model sees only the series that hold a value."""
+        extra = _MEAN_LEVELS if point == "mean" else (0.5,)
+        asked = sorted({*levels, *extra})
+        quantiles = np.full((len(panel), horizon, len(asked)), np.nan)
+        used = np.zeros(len(panel), dtype=np.int64)
+        rows, series, options = self._inputs(panel)
+        if series:
+            answer = self.model.forecast(series, horizon, tuple(asked), **options)
+            quantiles[rows] = answer.quantiles
+            # Only a TSFM says how much it read; others are taken to have read everything.
+            read = getattr(answer, "context_used", None)
+            used[rows] = panel.lengths[rows] if read is None else np.asarray(read)
+        column = {level: i for i, level in enumerate(asked)}
+        return PanelForecast(
+            quantiles[..., [column[level] for level in levels]],
+            quantiles[..., [column[level] for level in extra]].mean(axis=-1),
+            used,
+        )
+
+    def sample_paths(self, panel: Panel, horizon: int, count: int, seed: int | None) -> Float64:
+        """Joint sample paths `[N, S, H]`.
+
+        Raises
+        ------
+        TypeError
+            The model has no `sample_paths` method.
+        """
+        draw = getattr(self.model, "sample_paths", None)
+        if draw is None:
+            raise TypeError(
+                f"The model {type(self.model).__name__} has no sample_paths method; use predict."
+            )
+        samples = np.full((len(panel), count, horizon), np.nan)
+        rows, series, options = self._inputs(panel)
+        if series:
+            del options["season_lengths"]
+            samples[rows] = draw(series, horizon, count, random_state=seed, **options)
+        return samples
+
+    def _inputs(self, panel: Panel) -> tuple[npt.NDArray[np.intp], list[Float64], dict[str, Any]]:
+        """Numbers and values of the series that the model can read, and the call's options."""
+        limit = min(
+            self.context_length or _NO_LIMIT, getattr(self.model, "max_context", _NO_LIMIT)
+        )
+        readable = [not np.isnan(values[-limit:]).all() for values in panel.values]
+        blank = np.flatnonzero(panel.has_values & ~np.asarray(readable))
+        if len(blank):
+            warn(
+                f"No value in the last {limit} rows, which is what the model reads, of series "
+                f"{some([panel.label(i) for i in blank.tolist()])}: their forecasts are missing. "
+                "End these series at their last value, or drop them.",
+                AllMissingWarning,
+            )
+        rows = np.flatnonzero(readable)
+        seasons = panel.season_lengths
+        options: dict[str, Any] = {
+            "mode": self.mode,
+            "season_lengths": [seasons[i] for i in rows.tolist()],
+            "batch_size": self.batch_size,
+        }
+        if self.non_negative != "auto":
+            options["non_negative"] = self.non_negative
+        if self.context_length is not None:
+            options["context_length"] = self.context_length
+        if self.progress:
+            options["progress"] = True
+        return rows, [panel.values[i] for i in rows.tolist()], options

@@ -1,0 +1,102 @@
+"""Backbones: stacks of mixers from embedded tokens to token states."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tsfm.models.config import BackboneConfig
+from tsfm.nn.attention import Attention, causal_mask
+from tsfm.nn.mlp import SwiGLU
+from tsfm.nn.rotary import rotary_angles
+from tsfm.tokenizers.batch import TokenBatch
+
+_STEPS_PER_TURN = 32.0
+"""Steps over which the fastest rotary pair turns by one radian."""
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and SwiGLU, each added to the stream.
+
+    Parameters
+    ----------
+    config
+        Widths of the block.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.attention = Attention(config.d_model, config.n_heads)
+        self.mlp_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.mlp = SwiGLU(config.d_model, config.d_hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor) -> Tensor:
+        """Map [B, T, d_model] to the same shape."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, allowed))
+        mixed: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        return mixed
+
+
+class TransformerBackbone(nn.Module):
+    """Causal transformer whose rotary positions are time steps.
+
+    Parameters
+    ----------
+    config
+        Depth and widths.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        for block in self.blocks:
+            nn.init.zeros_(block.attention.out.weight)
+            nn.init.zeros_(block.mlp.out.weight)
+
+    def forward(self, x: Tensor, batch: TokenBatch, state: None = None) -> tuple[Tensor, None]:
+        """Mix tokens.
+
+        Parameters
+        ----------
+        x
+            [B, T, d_model] embedded tokens.
+        batch
+            The tokens' positions and contents.
+        state
+            Transformers keep no recurrent state; must be None.
+
+        Returns
+        -------
+        tuple
+            [B, T, d_model] states, and None.
+        """
+        d_head = self.config.d_model // self.config.n_heads
+        position = batch.position / _STEPS_PER_TURN
+        cos, sin = rotary_angles(position, d_head, self.config.rope_base)
+        allowed = causal_mask(batch.holds_data)
+        for block in self.blocks:
+            x = block(x, cos, sin, allowed)
+        return self.norm(x), None
+
+
+def build_backbone(config: BackboneConfig) -> TransformerBackbone:
+    """Backbone of the configured kind.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    if config.name == "transformer":
+        return TransformerBackbone(config)
+    raise ValueError(f"Unknown backbone {config.name!r}; choose 'transformer'.")
+
+
+def mean_pool(states: Tensor, batch: TokenBatch) -> Tensor:
+    """[B, d_model] mean of the states of tokens that hold data."""
+    weight = batch.holds_data.to(states.dtype)[..., None]
+    return (states * weight).sum(1) / weight.sum(1).clamp_min(torch.finfo(states.dtype).tiny)

@@ -1,0 +1,162 @@
+"""Find, load and save checkpoints: a folder with `config.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsfm.models.config import FORMAT_VERSION, ModelConfig
+
+if TYPE_CHECKING:
+    from tsfm.models.network import ForecastingNetwork
+
+DEFAULT_MODEL = "tsfm-mini"
+"""Name of the model used when none is given."""
+
+_WEIGHTS = "model.safetensors"
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that came with the package.
+
+    Parameters
+    ----------
+    name
+        What to write as `model=`.
+    path
+        Its folder.
+    n_parameters
+        Number of weights.
+    summary
+        First line of its card.
+    """
+
+    name: str
+    path: Path
+    n_parameters: int
+    summary: str
+
+
+@cache
+def assets(kind: str) -> Path:
+    """Folder of the shipped assets of a kind ("models", "tokenizers", "datasets").
+
+    In an installed package they lie inside it; in a checkout at the root.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_assets" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def list_models() -> list[ModelInfo]:
+    """The shipped models, by name.
+
+    Examples
+    --------
+    >>> isinstance(list_models(), list)
+    True
+    """
+    folders = sorted(path.parent for path in assets("models").glob(f"*/{_CONFIG}"))
+    return [ModelInfo(path.name, path, count_parameters(path), _summary(path)) for path in folders]
+
+
+def resolve(name_or_dir: str | Path) -> Path:
+    """Folder of a model given by name or path; never touches the network.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model; the message lists the shipped ones.
+    """
+    path = Path(name_or_dir)
+    for candidate in (assets("models") / str(name_or_dir), path):
+        if (candidate / _CONFIG).is_file():
+            return candidate
+    names = ", ".join(info.name for info in list_models()) or "none"
+    hint = f" The folder exists but holds no {_CONFIG}." if path.is_dir() else ""
+    raise FileNotFoundError(
+        f"No model {str(name_or_dir)!r}.{hint} Shipped models: {names}. "
+        "Give one of these names or a folder written by save_pretrained or `tsfm pretrain`."
+    )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Configuration of a saved model.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint was written by a newer version or has unknown keys.
+    """
+    values: dict[str, Any] = json.loads((folder / _CONFIG).read_text())
+    version = values.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / _CONFIG} has format_version {version}, this package reads "
+            f"{FORMAT_VERSION}. Install the version of the package that wrote it."
+        )
+    return ModelConfig.from_dict(values)
+
+
+def load_network(folder: Path) -> ForecastingNetwork:
+    """Network of a saved model, on CPU, in evaluation mode.
+
+    Raises
+    ------
+    RuntimeError
+        If weights and configuration do not fit (keys are strict).
+    """
+    from safetensors.torch import load_file
+
+    from tsfm.models.network import ForecastingNetwork
+
+    network = ForecastingNetwork(read_config(folder))
+    network.load_state_dict({k: v.float() for k, v in load_file(folder / _WEIGHTS).items()})
+    return network.eval()
+
+
+def save_network(network: ForecastingNetwork, folder: str | Path) -> None:
+    """Write `config.json` and `model.safetensors`, each whole or not at all."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"format_version": FORMAT_VERSION, **network.config.to_dict()}
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    unfinished = folder / (_WEIGHTS + ".part")
+    save_file(weights, unfinished)
+    unfinished.replace(folder / _WEIGHTS)
+    unfinished = folder / (_CONFIG + ".part")
+    unfinished.write_text(json.dumps(values, indent=2) + "\n")
+    unfinished.replace(folder / _CONFIG)
+
+
+def count_parameters(folder: Path) -> int:
+    """Number of weights in a saved model, read from the header alone."""
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(size))
+    total = 0
+    for key, entry in header.items():
+        if key != "__metadata__":
+            n = 1
+            for extent in entry["shape"]:
+                n *= extent
+            total += n
+    return total
+
+
+def _summary(folder: Path) -> str:
+    """First line of prose in the model's card."""
+    card = folder / "README.md"
+    lines = card.read_text().splitlines() if card.is_file() else []
+    prose = [line.strip() for line in lines if line.strip() and line[0] not in "#-|<`"]
+    return prose[0] if prose else ""

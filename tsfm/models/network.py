@@ -1,0 +1,122 @@
+"""The forecasting network: tokens, embedding, backbone, head, and its training loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tsfm.models.backbone import build_backbone
+from tsfm.models.config import ModelConfig, TokenizerConfig
+from tsfm.models.heads import build_head
+from tsfm.nn.mlp import ResidualMLP
+from tsfm.tokenizers.batch import Kind, TokenBatch
+from tsfm.tokenizers.fixed import FixedPatchTokenizer
+
+
+def build_tokenizer(config: TokenizerConfig) -> FixedPatchTokenizer:
+    """Tokenizer of the configured kind.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    if config.name == "fixed":
+        return FixedPatchTokenizer(config.patch_length, config.n_cycles, config.references)
+    raise ValueError(f"Unknown tokenizer {config.name!r}; choose 'fixed'.")
+
+
+class ForecastingNetwork(nn.Module):
+    """Scaled series in, quantiles of the following steps out.
+
+    Parameters
+    ----------
+    config
+        The model's configuration.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = build_tokenizer(config.tokenizer)
+        patch, n_references = config.tokenizer.patch_length, self.tokenizer.n_references
+        d_in = patch * (2 + n_references) + self.tokenizer.n_features
+        self.embedding = ResidualMLP(d_in, config.d_embed, config.backbone.d_model)
+        self.backbone = build_backbone(config.backbone)
+        self.head = build_head(config.head, config.backbone.d_model, patch, n_references)
+
+    def embed(self, batch: TokenBatch) -> Tensor:
+        """[B, T, d_model] embedding of contents, features and references."""
+        parts = [batch.values, batch.observed.to(batch.values.dtype)]
+        if batch.features is not None:
+            parts.append(batch.features)
+        if batch.references is not None:
+            parts.append(batch.references.flatten(2))
+        embedded: Tensor = self.embedding(torch.cat(parts, dim=-1))
+        return embedded.float()  # the residual stream stays in full precision under autocast
+
+    def predict_tokens(self, batch: TokenBatch) -> Tensor:
+        """[B, T, P, Q] quantiles of the span after each token, in scaled units."""
+        states, _ = self.backbone(self.embed(batch), batch)
+        quantiles: Tensor = self.head(states, batch)
+        return quantiles
+
+    def forward(self, z: Tensor, observed: Tensor, prediction_length: int) -> Tensor:
+        """Quantiles of the steps after the context.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L] scaled context and mask; L a multiple of the patch length.
+        prediction_length
+            Steps to forecast, at most `config.max_horizon`.
+
+        Returns
+        -------
+        Tensor
+            [B, prediction_length, Q] in scaled units.
+        """
+        patch = self.config.tokenizer.patch_length
+        n_spans = -(-prediction_length // patch)
+        # The last forecast token would describe a span nobody asked for.
+        batch = self.tokenizer.tokenize(z, observed, (n_spans - 1) * patch)
+        first = int((batch.kind[0] == Kind.CONTEXT).sum()) - 1
+        quantiles = self.predict_tokens(batch)[:, first : first + n_spans]
+        return quantiles.flatten(1, 2)[:, :prediction_length]
+
+    def loss(
+        self, z: Tensor, observed: Tensor, prediction_length: int, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Pinball loss of every observed span that follows a token.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L + H] scaled series and mask, context and horizon together; both lengths
+            multiples of the patch length.
+        prediction_length
+            H, the last steps, never shown to the network.
+        hidden
+            [B, T] bool, context tokens whose contents are hidden and must be predicted.
+
+        Returns
+        -------
+        Tensor
+            [B] mean loss per row in units of the row's error scale; 0 for rows without targets.
+        """
+        patch = self.config.tokenizer.patch_length
+        context = z.shape[1] - prediction_length
+        batch = self.tokenizer.tokenize(
+            z[:, :context], observed[:, :context], prediction_length, hidden
+        )
+        quantiles = self.predict_tokens(batch)[:, :-1]  # [B, T - 1, P, Q]
+        target = z.unflatten(1, (-1, patch))[:, 1:, :, None]
+        seen = observed.unflatten(1, (-1, patch))[:, 1:]
+        error = target - quantiles
+        levels = torch.tensor(self.config.head.quantile_levels, device=z.device)
+        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)  # [B, T - 1, P]
+        started = batch.observed[:, :-1].any(-1).cummax(-1).values  # something to go by
+        weight = seen & started[..., None]
+        unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
+        total = (pinball * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
+        return 2 * total / unit.clamp_min(0.1)

@@ -1,0 +1,425 @@
+"""`TSFM`: a trained network that forecasts arrays of any length, unit and number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tsfm.models.config import ModelConfig
+from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
+from tsfm.models.network import ForecastingNetwork
+from tsfm.models.quantiles import at_levels, check_levels, mixture_quantiles, sample_paths
+from tsfm.models.scaler import Scale
+
+Mode = Literal["fast", "best"]
+Array = NDArray[np.float64]
+
+DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_TOKENS_PER_PASS = 16_384
+_SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+
+
+@dataclass(frozen=True)
+class ForecastOutput:
+    """Forecasts of N series.
+
+    Parameters
+    ----------
+    quantiles
+        [N, H, Q] in each series' own unit, non-decreasing along increasing levels.
+    levels
+        The Q levels, as asked for.
+    median
+        [N, H].
+    context_used
+        [N] steps of history each forecast is based on.
+    """
+
+    quantiles: Array
+    levels: tuple[float, ...]
+    median: Array
+    context_used: NDArray[np.int64]
+
+
+class TSFM:
+    """A trained forecaster for arrays.
+
+    Parameters
+    ----------
+    network
+        The network, already on its device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = TSFM.from_config(ModelConfig.preset("tiny"), seed=0)
+    >>> model.forecast([np.arange(50.0)], prediction_length=3).quantiles.shape
+    (1, 3, 9)
+    """
+
+    def __init__(self, network: ForecastingNetwork) -> None:
+        self.network = network.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | Path = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto"
+    ) -> TSFM:
+        """Load a shipped model by name, or any saved one by folder. Never uses the network.
+
+        Parameters
+        ----------
+        name_or_dir
+            Name such as "tsfm-mini", or a folder with `config.json` and `model.safetensors`.
+        device
+            "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", ...
+        dtype
+            "auto" or "float32" (the same), or "bfloat16" for the network's matrices.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such model.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtypes = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+        if dtype not in dtypes:
+            raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {dtype!r}.")
+        model = cls(load_network(resolve(name_or_dir)).to(device))
+        model._autocast = dtypes[dtype] is torch.bfloat16
+        return model
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, seed: int = 0) -> TSFM:
+        """Untrained model; the random weights depend on `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(ForecastingNetwork(config))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder."""
+        save_network(self.network, directory)
+
+    _autocast = False
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self.network.config
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def n_levels(self) -> int:
+        """Number of trained quantile levels."""
+        return len(self.config.head.quantile_levels)
+
+    @property
+    def max_context(self) -> int:
+        """Longest history, in steps, a forecast is based on."""
+        return self.config.max_context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return next(self.network.parameters()).device
+
+    def forecast(
+        self,
+        series: Sequence[ArrayLike],
+        prediction_length: int,
+        quantile_levels: Sequence[float] = DECILES,
+        *,
+        mode: Mode = "fast",
+        season_lengths: Sequence[int | None] | None = None,
+        non_negative: bool | Literal["auto"] = "auto",
+        context_length: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+    ) -> ForecastOutput:
+        """Quantile forecasts of the steps after each series.
+
+        Parameters
+        ----------
+        series
+            N one-dimensional arrays, oldest value first; NaN and infinities count as missing.
+            They are read, never changed.
+        prediction_length
+            Steps to forecast, H >= 1. Up to `config.max_horizon` come in one pass; longer horizons
+            continue from the forecast's own quantile paths, so that uncertainty carries over.
+        quantile_levels
+            Levels in (0, 1), in any order. Untrained ones are interpolated, tails are Gaussian.
+        mode
+            "fast": one pass over each series and its mirror image. "best": several resamplings of
+            the context, weighted by how well each would have forecast the series' own recent past.
+        season_lengths
+            Known season lengths in steps, one per series or None; "best" tries them.
+        non_negative
+            True: no forecast below zero. "auto": for series that never were below zero.
+        context_length
+            Use at most that many last steps.
+        batch_size
+            Series per pass; "auto" bounds memory and halves when memory runs out.
+        progress
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        ForecastOutput
+            Forecasts in the order of `series`.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or a series has no finite value; the message names it.
+        """
+        levels = check_levels(quantile_levels)
+        horizon = _check_horizon(prediction_length)
+        contexts = self._contexts(series, context_length)
+        if mode == "fast":
+            quantiles = self.quantiles(contexts, horizon, batch_size, progress)
+        elif mode == "best":
+            from tsfm.models.resampling import resampled_quantiles
+
+            quantiles = resampled_quantiles(
+                self, contexts, horizon, season_lengths, batch_size, progress
+            )
+        else:
+            raise ValueError(f"mode must be 'fast' or 'best', got {mode!r}.")
+        answer = self._at_levels(quantiles, levels)
+        median = self._at_levels(quantiles, (0.5,))[..., 0]
+        floor = _floors(series, non_negative)
+        np.maximum(answer, floor[:, None, None], out=answer)
+        np.maximum(median, floor[:, None], out=median)
+        used = np.array([min(len(c), self.max_context) for c in contexts], dtype=np.int64)
+        return ForecastOutput(answer, levels, median, used)
+
+    def sample_paths(
+        self,
+        series: Sequence[ArrayLike],
+        prediction_length: int,
+        num_samples: int = 100,
+        *,
+        random_state: int | None = None,
+        mode: Mode = "fast",
+        non_negative: bool | Literal["auto"] = "auto",
+        context_length: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+    ) -> Array:
+        """Joint sample paths: forecast marginals tied by an AR(1) Gaussian copula.
+
+        The dependence between successive steps is the lag-one autocorrelation of the detrended
+        context, kept in [0, 0.99].
+
+        Parameters
+        ----------
+        series, prediction_length, mode, non_negative, context_length, batch_size, progress
+            As in `forecast`.
+        num_samples
+            Paths per series, S.
+        random_state
+            Seed; None draws a fresh one.
+
+        Returns
+        -------
+        ndarray
+            [N, S, H].
+        """
+        grid = tuple(np.round(np.concatenate([[0.005], np.arange(0.02, 0.99, 0.02), [0.995]]), 4))
+        output = self.forecast(
+            series,
+            prediction_length,
+            grid,
+            mode=mode,
+            non_negative=non_negative,
+            context_length=context_length,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        persistence = np.array([_persistence(np.asarray(s, dtype=np.float64)) for s in series])
+        rng = np.random.default_rng(random_state)
+        return sample_paths(output.quantiles, grid, persistence, num_samples, rng)
+
+    def quantiles(
+        self,
+        contexts: Sequence[Array],
+        horizon: int,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+    ) -> Array:
+        """Quantiles at the trained levels, [N, H, Q], in the series' units.
+
+        Parameters
+        ----------
+        contexts
+            Arrays with NaN for missing values, at least one value finite.
+        horizon
+            Steps to forecast.
+        batch_size, progress
+            As in `forecast`.
+        """
+        contexts = [x[-self.max_context :] for x in contexts]
+        answer = np.empty((len(contexts), horizon, self.n_levels))
+        order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+        bar = tqdm(total=len(order), disable=not progress, unit="series", desc="forecast")
+        done, limit = 0, None if batch_size == "auto" else batch_size
+        while done < len(order):
+            longest = self._padded(len(contexts[order[done]]))
+            n_tokens = (longest + min(horizon, self.config.max_horizon)) // 32 + 1
+            size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens))
+            rows = [
+                i for i in order[done : done + size] if self._padded(len(contexts[i])) == longest
+            ]
+            try:
+                answer[rows] = self._pass([contexts[i] for i in rows], longest, horizon)
+            except (MemoryError, RuntimeError) as error:
+                if len(rows) == 1 or not _out_of_memory(error):
+                    raise
+                limit = len(rows) // 2
+                continue
+            done += len(rows)
+            bar.update(len(rows))
+        bar.close()
+        return answer
+
+    def _pass(self, contexts: list[Array], length: int, horizon: int) -> Array:
+        """Quantiles of one batch padded to `length`, continuing past the longest single pass."""
+        values = np.full((len(contexts), length), np.nan)
+        for row, context in enumerate(contexts):
+            values[row, length - len(context) :] = context
+        step = min(horizon, self.config.max_horizon)
+        parts = [self._network_quantiles(torch.from_numpy(values), step)]
+        if horizon > step:
+            parts += self._continue(values, parts[0], horizon - step)
+        return np.concatenate([part.cpu().numpy() for part in parts], axis=1)[:, :horizon]
+
+    @torch.inference_mode()
+    def _network_quantiles(self, values: Tensor, horizon: int) -> Tensor:
+        """[B, horizon, Q] float64 quantiles, averaged over the series and its mirror image."""
+        values = values.to(self.device)
+        observed = torch.isfinite(values)
+        scale = Scale.of(values, observed)
+        z = torch.where(observed, scale.forward(values), 0)
+        both = torch.cat([z, -z])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            up, down = self.network(both, observed.repeat(2, 1), horizon).float().chunk(2)
+        return scale.inverse((up - down.flip(-1)) / 2)
+
+    def _continue(self, values: Array, first: Tensor, remaining: int) -> list[Tensor]:
+        """Later passes: each quantile path is appended as if it had happened, then all are mixed."""
+        n_rows, n_paths = first.shape[0], first.shape[-1]
+        levels = self.config.head.quantile_levels
+        weights = torch.full((n_paths * n_paths,), 1 / n_paths**2)
+        history = np.repeat(values, n_paths, axis=0)
+        parts, latest = [], first
+        while remaining > 0:
+            paths = latest.transpose(1, 2).flatten(0, 1).cpu().numpy()  # [B Q, step]
+            history = np.concatenate([history, paths], axis=1)[:, -self.max_context :]
+            step = self.config.max_horizon
+            spread = self._network_quantiles(torch.from_numpy(history), step)
+            spread = spread.view(n_rows, n_paths, step, n_paths).transpose(1, 2).flatten(2)
+            latest = _at_least_as_wide(
+                mixture_quantiles(spread, weights, levels), parts or [first]
+            )
+            parts.append(latest)
+            remaining -= step
+        return parts
+
+    def _padded(self, length: int) -> int:
+        """The batch length a context is padded to."""
+        patch = self.config.tokenizer.patch_length
+        longest = -(-self.max_context // patch) * patch
+        fitting = [size for size in _SIZES if length <= size <= longest and size % patch == 0]
+        return fitting[0] if fitting else longest
+
+    def _contexts(self, series: Sequence[ArrayLike], context_length: int | None) -> list[Array]:
+        """Checked float64 copies without leading gaps."""
+        if context_length is not None and context_length < 1:
+            raise ValueError(f"context_length must be at least 1, got {context_length}.")
+        contexts = []
+        for i, one in enumerate(series):
+            x = np.array(one, dtype=np.float64)
+            if x.ndim != 1:
+                raise ValueError(f"Series {i} must be one-dimensional, got shape {x.shape}.")
+            x[~np.isfinite(x)] = np.nan
+            if context_length is not None:
+                x = x[-context_length:]
+            finite = np.isfinite(x)
+            if not finite[-self.max_context :].any():
+                raise ValueError(
+                    f"Series {i} has no finite value in its last "
+                    f"{min(len(x), self.max_context)} steps; drop it or fill it before forecasting."
+                )
+            contexts.append(x[finite.argmax() :])
+        return contexts
+
+    def _at_levels(self, quantiles: Array, levels: tuple[float, ...]) -> Array:
+        """Quantiles at the wanted levels, a fresh array."""
+        trained = self.config.head.quantile_levels
+        answer: Array = at_levels(torch.from_numpy(quantiles), trained, levels).numpy().copy()
+        return answer
+
+
+def _at_least_as_wide(quantiles: Tensor, before: list[Tensor]) -> Tensor:
+    """Stretch quantiles [B, H, Q] about the median so that intervals never shrink past a pass."""
+    middle = quantiles.shape[-1] // 2
+    reach = before[-1][:, -1:]  # the last forecast step of the pass before
+    floor = reach - reach[..., middle : middle + 1]
+    median = quantiles[..., middle : middle + 1]
+    offset = quantiles - median
+    wider = torch.maximum(offset.abs(), floor.abs().to(offset))
+    side = torch.sign(torch.arange(quantiles.shape[-1], device=quantiles.device) - middle)
+    return median + side * wider
+
+
+def _check_horizon(prediction_length: Any) -> int:
+    """The horizon as an int; rejects fractions, bools and numbers below one."""
+    whole = isinstance(prediction_length, (int, np.integer)) and not isinstance(
+        prediction_length, bool
+    )
+    if not whole or prediction_length < 1:
+        raise ValueError(
+            f"prediction_length must be a whole number of at least 1, got {prediction_length!r}."
+        )
+    return int(prediction_length)
+
+
+def _floors(series: Sequence[ArrayLike], non_negative: bool | Literal["auto"]) -> Array:
+    """[N] smallest value a forecast may take."""
+    if non_negative is True:
+        return np.zeros(len(series))
+    if non_negative is False:
+        return np.full(len(series), -np.inf)
+    smallest: Callable[[ArrayLike], float] = lambda s: float(  # noqa: E731
+        np.nanmin(np.where(np.isfinite(np.asarray(s, dtype=np.float64)), s, np.nan))
+    )
+    return np.array([0.0 if smallest(s) >= 0 else -np.inf for s in series])
+
+
+def _persistence(x: Array) -> float:
+    """Lag-one autocorrelation of the detrended finite values, in [0, 0.99]."""
+    x = x[np.isfinite(x)]
+    if len(x) < 4:
+        return 0.0
+    t = np.arange(len(x))
+    x = x - np.polyval(np.polyfit(t, x, 1), t)
+    power = float(x @ x)
+    return float(np.clip(x[1:] @ x[:-1] / power, 0, 0.99)) if power > 0 else 0.0
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text

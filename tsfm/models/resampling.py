@@ -1,0 +1,237 @@
+"""The "best" mode: several views of a context, weighted by how each would have done lately.
+
+A small network sees a bounded number of steps and knows some sampling rates better than others.
+Averaging neighbouring steps shows it more of the past; interpolating shows it a short series at a
+rate it knows; a shorter context drops a past that no longer matters. Which view helps is decided
+for every series from its own past alone: each view forecasts the last stretches of the history, and
+the views' forecasts are averaged with weights that fall with their pinball loss there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tsfm.models.pipeline import TSFM
+
+Array = NDArray[np.float64]
+
+_POOLINGS = (2, 3, 4, 6, 8, 12)
+_SHORTEST_POOLED = 32
+_LONGEST_UPSAMPLED = 256
+_WINDOWS = 3
+_SHARPNESS = 12.0
+"""How fast a view's weight falls with its relative loss."""
+_MARGIN = 0.03
+"""Relative loss by which the plain view is favoured."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of showing a context to the network.
+
+    Parameters
+    ----------
+    pool
+        Steps averaged into one.
+    upsample
+        Interpolated points per step.
+    context
+        Keep only this share of what the network could see.
+    """
+
+    pool: int = 1
+    upsample: int = 1
+    context: float = 1.0
+
+    def show(self, x: Array, longest: int) -> Array:
+        """The context as this view shows it, at most `longest` points."""
+        if self.pool > 1:
+            return pool_mean(x, self.pool)[-longest:]
+        if self.upsample > 1:
+            return interpolate(x, self.upsample)[-longest:]
+        return x[-max(1, int(min(len(x), longest) * self.context)) :]
+
+    def horizon(self, steps: int) -> int:
+        """Points to forecast in this view to cover a number of steps."""
+        return -(-steps // self.pool) * self.upsample
+
+    def back(self, quantiles: Array, steps: int) -> Array:
+        """Forecast points [h, Q] of this view as a forecast of the original steps [steps, Q]."""
+        if self.upsample > 1:
+            return quantiles[self.upsample - 1 :: self.upsample][:steps]
+        if self.pool == 1:
+            return quantiles[:steps]
+        centre = (np.arange(steps) - (self.pool - 1) / 2) / self.pool
+        centre = centre.clip(0, self.horizon(steps) - 1)
+        left = np.floor(centre).astype(np.int64)
+        right = np.minimum(left + 1, self.horizon(steps) - 1)
+        share = (centre - left)[:, None]
+        blended: Array = (1 - share) * quantiles[left] + share * quantiles[right]
+        return blended
+
+
+PLAIN = View()
+
+
+def views_of(length: int, horizon: int, longest: int) -> list[View]:
+    """Views worth trying for a context of `length` steps, the plain one first.
+
+    Parameters
+    ----------
+    length, horizon
+        Steps of history and of forecast.
+    longest
+        Steps the network can see.
+    """
+    views = [PLAIN]
+    views += [View(pool=k) for k in _POOLINGS if length >= _SHORTEST_POOLED * k and horizon >= k]
+    if length <= _LONGEST_UPSAMPLED:
+        views += [View(upsample=u) for u in (2, 4) if length * u <= longest]
+    views += [View(context=c) for c in (0.5, 0.25) if min(length, longest) * c >= 32]
+    return views
+
+
+def resampled_quantiles(
+    model: TSFM,
+    contexts: Sequence[Array],
+    horizon: int,
+    season_lengths: Sequence[int | None] | None,
+    batch_size: int | Literal["auto"],
+    progress: bool,
+) -> Array:
+    """Weighted quantiles over views, [N, H, Q] at the trained levels.
+
+    Parameters
+    ----------
+    model
+        Any model with `quantiles`.
+    contexts
+        Histories, NaN = missing.
+    horizon
+        Steps to forecast.
+    season_lengths
+        Unused by the present views; the argument keeps one signature for every mode.
+    batch_size, progress
+        As in `TSFM.forecast`.
+    """
+    levels = np.array(model.config.head.quantile_levels)
+    longest = model.max_context
+    views = [views_of(len(x), horizon, longest) for x in contexts]
+    jobs = [_Job(i, view, 0, horizon) for i, some in enumerate(views) for view in some]
+    for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
+        size = min(horizon, len(x) // (_WINDOWS + 3), model.config.max_horizon)
+        if size >= 1:
+            jobs += [
+                _Job(i, view, w * size, size) for view in some for w in range(1, _WINDOWS + 1)
+            ]
+    answers = _run(model, contexts, jobs, longest, batch_size, progress)
+    losses: dict[tuple[int, View], list[float]] = {}
+    for job, answer in zip(jobs, answers, strict=True):
+        if job.cut:
+            truth = contexts[job.series][-job.cut :][: job.steps]
+            losses.setdefault((job.series, job.view), []).append(_pinball(truth, answer, levels))
+    mixed = np.zeros((len(contexts), horizon, len(levels)))
+    for i, some in enumerate(views):
+        weights = view_weights([losses.get((i, view), [np.nan]) for view in some])
+        finals = [a for j, a in zip(jobs, answers, strict=True) if j.series == i and not j.cut]
+        mixed[i] = sum(w * a for w, a in zip(weights, finals, strict=True))
+    return mixed
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Forecast `steps` steps of a series in a view, from `cut` steps before its end."""
+
+    series: int
+    view: View
+    cut: int
+    steps: int
+
+
+def _run(
+    model: TSFM,
+    contexts: Sequence[Array],
+    jobs: list[_Job],
+    longest: int,
+    batch_size: int | Literal["auto"],
+    progress: bool,
+) -> list[Array]:
+    """Answers [steps, Q] of all jobs, batched over series by view."""
+    answers: list[Array] = [np.empty(0)] * len(jobs)
+    by_view: dict[tuple[View, bool], list[int]] = {}
+    for index, job in enumerate(jobs):
+        by_view.setdefault((job.view, job.cut > 0), []).append(index)
+    for (view, _), members in by_view.items():
+        shown, kept = [], []
+        for index in members:
+            job = jobs[index]
+            x = contexts[job.series]
+            past = view.show(x[: len(x) - job.cut], longest)
+            if np.isfinite(past).any():
+                shown.append(past)
+                kept.append(index)
+            else:
+                answers[index] = np.full((job.steps, model.n_levels), np.nan)
+        if not shown:
+            continue
+        steps = max(jobs[index].steps for index in kept)
+        quantiles = model.quantiles(shown, view.horizon(steps), batch_size, progress)
+        for index, one in zip(kept, quantiles, strict=True):
+            answers[index] = view.back(one, jobs[index].steps)
+    return answers
+
+
+def view_weights(losses: Iterable[Sequence[float]]) -> Array:
+    """Weights of the views from their back-test losses, the plain view first.
+
+    Views without a finite loss get no weight; when the plain view has none it gets all.
+
+    Parameters
+    ----------
+    losses
+        One sequence of losses per view.
+    """
+    table = np.array([np.mean(one) for one in losses])
+    if not np.isfinite(table[0]):
+        return np.eye(len(table))[0]
+    base = max(table[0], 1e-12)
+    excess = table / base - 1
+    excess[0] -= _MARGIN
+    weights = np.where(np.isfinite(excess), np.exp(-_SHARPNESS * (excess - np.nanmin(excess))), 0)
+    normalised: Array = weights / weights.sum()
+    return normalised
+
+
+def pool_mean(x: Array, k: int) -> Array:
+    """Means of blocks of `k` steps ending at the last one; NaN where a block has no value."""
+    usable = x[len(x) % k :].reshape(-1, k)
+    present = np.isfinite(usable)
+    count = present.sum(1)
+    total = np.where(present, usable, 0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def interpolate(x: Array, u: int) -> Array:
+    """`u` points per step, linear between neighbours; a gap stays a gap."""
+    position = np.arange(1 - u, (len(x) - 1) * u + 1) / u
+    position = position.clip(0, None)
+    left = np.floor(position).astype(np.int64)
+    right = np.minimum(left + 1, len(x) - 1)
+    share = position - left
+    blended: Array = np.where(share == 0, x[left], (1 - share) * x[left] + share * x[right])
+    return blended
+
+
+def _pinball(truth: Array, quantiles: Array, levels: Array) -> float:
+    """Mean pinball loss over observed steps; NaN when there are none."""
+    seen = np.isfinite(truth)
+    if not seen.any():
+        return float("nan")
+    error = truth[seen, None] - quantiles[: len(truth)][seen]
+    return float(np.maximum(levels * error, (levels - 1) * error).mean())

@@ -1,0 +1,63 @@
+"""Put series of any unit on one scale, and forecasts back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CONSTANT = 1e-10
+"""Spread relative to the largest magnitude below which a series counts as constant (float64 noise)."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Location and scale of each series; float64, [B, 1].
+
+    Parameters
+    ----------
+    loc
+        Mean of the observed context.
+    scale
+        Standard deviation of the observed context; 0 for constant series.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, observed: Tensor) -> Scale:
+        """Statistics of the observed values.
+
+        Parameters
+        ----------
+        values, observed
+            [B, L] series in their own unit (any float type) and mask.
+        """
+        x = torch.where(observed, values, 0).double()
+        count = observed.sum(-1, keepdim=True).clamp_min(1)
+        peak = x.abs().amax(-1, keepdim=True)
+        unit = torch.where(peak > 0, peak, 1)  # squares must neither overflow nor vanish
+        x = x / unit
+        loc = x.sum(-1, keepdim=True) / count
+        variance = (torch.where(observed, x - loc, 0)).square().sum(-1, keepdim=True) / count
+        scale = variance.sqrt()
+        return cls(loc * unit, torch.where(scale > _CONSTANT, scale, 0) * unit)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Scaled float32 values `arcsinh((x - loc) / scale)`, same shape; 0 for constant series."""
+        divisor = torch.where(self.scale > 0, self.scale, 1)
+        centred = torch.where(self.scale > 0, values.double() - self.loc, 0)
+        return torch.asinh(centred / divisor).float()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Float64 values in the series' unit.
+
+        Parameters
+        ----------
+        z
+            [B, ...] scaled values.
+        """
+        shape = (-1,) + (1,) * (z.dim() - 1)
+        return torch.sinh(z.double()) * self.scale.view(shape) + self.loc.view(shape)

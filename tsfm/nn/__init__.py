@@ -1,0 +1,1 @@
+"""What every network is made of: MLPs, rotary positions and sequence mixers."""

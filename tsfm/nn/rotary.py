@@ -1,0 +1,36 @@
+"""Rotary position embedding on real-valued positions (time steps, not token indices)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotary_angles(position: Tensor, d_head: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines that rotate queries and keys.
+
+    Source: Su et al., "RoFormer" (arXiv 2104.09864).
+
+    Parameters
+    ----------
+    position
+        [B, T] positions, any real numbers; only differences matter to attention.
+    d_head
+        Width of one head (even).
+    base
+        Ratio of the slowest to the fastest wavelength.
+
+    Returns
+    -------
+    tuple of Tensor
+        cos and sin, each [B, 1, T, d_head / 2].
+    """
+    exponent = torch.arange(0, d_head, 2, device=position.device, dtype=torch.float32) / d_head
+    angle = position.float()[:, None, :, None] * base**-exponent  # [B, 1, T, d_head/2]
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the two halves of the last axis of `x` [B, heads, T, d_head] by the given angles."""
+    a, b = x.float().chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)

@@ -1,0 +1,72 @@
+"""The contract between tokenizers and everything after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """What a token stands for."""
+
+    CONTEXT = 0
+    FORECAST = 1
+    REGISTER = 2
+    COVARIATE = 3
+    PROMPT = 4
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokens of a batch of series; B rows, T tokens (right-padded), P values per token.
+
+    CONTEXT spans tile [0, L) in order without gap, FORECAST spans tile [L, L + H).
+    A token's state predicts the span *after* it, so the forecast of span `t + 1` is read at
+    token `t`; `features` describe that following span.
+
+    Parameters
+    ----------
+    values
+        [B, T, P] float, content left-justified, 0 where nothing is observed.
+    observed
+        [B, T, P] bool, where `values` holds data.
+    start, length
+        [B, T] int64, span in steps of the original series; length 0 = padding.
+    kind
+        [B, T] int8, a `Kind`.
+    position
+        [B, T] float, span centre in steps; what rotary embeddings see.
+    row
+        [B] int64, which series a row belongs to.
+    variate
+        [B, T] int64, which variate a token belongs to.
+    features
+        [B, T, F] float or None, what is known of the span after each token.
+    references
+        [B, T, P, K] float or None, simple forecasts of the span after each token
+        (last value, seasonal repeats); heads may start from them.
+    error_scale
+        [B] float or None, typical size of a one-cycle naive error; heads may use it as unit.
+    aux
+        Scalars to log or to add to the loss.
+    """
+
+    values: Tensor
+    observed: Tensor
+    start: Tensor
+    length: Tensor
+    kind: Tensor
+    position: Tensor
+    row: Tensor
+    variate: Tensor
+    features: Tensor | None = None
+    references: Tensor | None = None
+    error_scale: Tensor | None = None
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def holds_data(self) -> Tensor:
+        """[B, T] bool, True where a token has at least one observed value."""
+        return self.observed.any(-1)

@@ -1,0 +1,191 @@
+"""Fixed patches: every token covers the same number of steps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.tokenizers.batch import Kind, TokenBatch
+from tsfm.tokenizers.seasonality import (
+    N_REFERENCES,
+    RepeatLags,
+    cycle_features,
+    detrend,
+    find_cycles,
+    simple_forecasts,
+)
+
+_ROW_FEATURES = 8
+_TOKEN_FEATURES = 2
+_SMALLEST_ERROR = 0.01
+
+
+class FixedPatchTokenizer:
+    """Cut a series into patches of `patch_length` steps.
+
+    When the context is not a multiple of the patch length the first token is the short one, so
+    the last context token always ends where the forecast begins.
+
+    Parameters
+    ----------
+    patch_length
+        Steps per token, P.
+    n_cycles
+        Periodogram cycles described to each token; 0 switches the phase features off.
+    references
+        Whether tokens carry the simple forecasts of `simple_forecasts`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.arange(70.0)[None]
+    >>> batch = FixedPatchTokenizer(32).tokenize(z, torch.ones_like(z, dtype=torch.bool), 40)
+    >>> batch.length.tolist()
+    [[6, 32, 32, 32, 8]]
+    """
+
+    def __init__(self, patch_length: int = 32, n_cycles: int = 4, references: bool = True) -> None:
+        self.patch_length = patch_length
+        self.n_cycles = n_cycles
+        self.references = references
+
+    @property
+    def n_features(self) -> int:
+        """Width of `TokenBatch.features`."""
+        return 4 * self.n_cycles + (_ROW_FEATURES + _TOKEN_FEATURES if self.references else 0)
+
+    @property
+    def n_references(self) -> int:
+        """Number of simple forecasts per step."""
+        return N_REFERENCES if self.references else 0
+
+    def tokenize(
+        self, z: Tensor, observed: Tensor, prediction_length: int, hidden: Tensor | None = None
+    ) -> TokenBatch:
+        """Turn scaled series into tokens.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L] scaled values and mask; masked values are ignored.
+        prediction_length
+            Steps to forecast, H.
+        hidden
+            [B, T] bool, context tokens to be treated as unknown (training only): their values
+            are blanked and nothing inside or after a hidden run up to its end is used for them.
+
+        Returns
+        -------
+        TokenBatch
+            `ceil(L / P) + ceil(H / P)` tokens per row.
+        """
+        span_start, span_length, kind = self._spans(z.shape[1], prediction_length, z.device)
+        n_rows, n_tokens = z.shape[0], len(kind)
+        n_context = int((kind == Kind.CONTEXT).sum())
+        z = torch.where(observed, z, 0)
+        values, mask = self._cut(z, observed, n_context, n_tokens)
+        if hidden is not None:
+            mask = mask & ~hidden[..., None]
+            values = torch.where(mask, values, 0)
+        end = span_start + span_length
+        # [B, T]: the step up to which a token's forecast of the next span may use the series
+        known = torch.where(mask.any(-1), end, 0).cummax(-1).values
+        if hidden is not None:
+            z, observed = self._blank(z, observed, hidden[:, :n_context])
+        features, references, error_scale = self._describe(z, observed, end, known)
+        return TokenBatch(
+            values=values,
+            observed=mask,
+            start=span_start.expand(n_rows, -1),
+            length=span_length.expand(n_rows, -1),
+            kind=kind.expand(n_rows, -1),
+            position=(span_start + (span_length - 1) / 2).expand(n_rows, -1),
+            row=torch.arange(n_rows, device=z.device),
+            variate=torch.zeros(n_rows, n_tokens, dtype=torch.int64, device=z.device),
+            features=features,
+            references=references,
+            error_scale=error_scale,
+        )
+
+    def to_steps(self, states: Tensor, batch: TokenBatch) -> Tensor:
+        """Spread token states [B, T, D] over the steps of their CONTEXT spans: [B, L, D]."""
+        n_context = int((batch.kind[0] == Kind.CONTEXT).sum())
+        return states[:, :n_context].repeat_interleave(batch.length[0, :n_context], dim=1)
+
+    def _spans(
+        self, length: int, horizon: int, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Start, length and kind of the T spans of one row."""
+        patch = self.patch_length
+        first = length % patch
+        lengths = [first] * bool(first) + [patch] * (length // patch)
+        n_context = len(lengths)
+        lengths += [patch] * (horizon // patch) + [horizon % patch] * bool(horizon % patch)
+        span_length = torch.tensor(lengths, dtype=torch.int64, device=device)
+        kind = torch.full_like(span_length, Kind.FORECAST, dtype=torch.int8)
+        kind[:n_context] = Kind.CONTEXT
+        return span_length.cumsum(0) - span_length, span_length, kind
+
+    def _cut(
+        self, z: Tensor, observed: Tensor, n_context: int, n_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        """[B, T, P] contents, left-justified in a short first token, empty in forecast tokens."""
+        first = z.shape[1] % self.patch_length
+        gap = self.patch_length - first if first else 0
+        after = (n_tokens - n_context) * self.patch_length
+
+        def shape(x: Tensor) -> Tensor:
+            if gap:
+                x = torch.cat([x[:, :first], x.new_zeros(x.shape[0], gap), x[:, first:]], dim=1)
+            return F.pad(x, (0, after)).unflatten(1, (n_tokens, self.patch_length))
+
+        return shape(z), shape(observed)
+
+    def _blank(self, z: Tensor, observed: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Remove the values of hidden tokens from the series."""
+        steps = hidden.repeat_interleave(self.patch_length, dim=1)[:, -z.shape[1] :]
+        observed = observed & ~steps
+        return torch.where(observed, z, 0), observed
+
+    def _describe(
+        self, z: Tensor, observed: Tensor, end: Tensor, known: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Features [B, T, F], references [B, T, P, K] and error scale [B] of the spans ahead."""
+        if not self.n_features:
+            return None, None, None
+        ahead = end.expand(z.shape[0], -1)  # [B, T] start of the span after each token
+        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles)
+        parts = [cycle_features(cycles, (ahead - z.shape[1]).to(z.dtype))]
+        if not self.references:
+            return parts[0], None, None
+        best = torch.minimum(lags.step_error, torch.minimum(lags.short_error, lags.long_error))
+        error_scale = best.clamp_min(_SMALLEST_ERROR)
+        parts.append(_row_features(lags, observed)[:, None].expand(-1, end.shape[0], -1))
+        seen = F.pad(observed.cumsum(-1), (1, 0)).gather(1, known.clamp(max=z.shape[1]))
+        per_token = [
+            torch.log1p((ahead - known).to(z.dtype)) / 5,
+            torch.log1p(seen.to(z.dtype)) / 8,
+        ]
+        parts.append(torch.stack(per_token, dim=-1))
+        references = simple_forecasts(z, observed, ahead, known, self.patch_length, lags)
+        return torch.cat(parts, dim=-1), references, error_scale
+
+
+def _row_features(lags: RepeatLags, observed: Tensor) -> Tensor:
+    """[B, 8] what the variogram says about a row, on scales of order one."""
+    floor = 1e-3
+    unit = torch.log(lags.spread + floor)
+    return torch.stack(
+        [
+            torch.log(lags.step_error + floor) - unit,
+            torch.log(lags.short_error + floor) - unit,
+            torch.log(lags.long_error + floor) - unit,
+            unit,
+            lags.long_dip,
+            torch.log2(lags.short.clamp_min(1).to(unit.dtype)) / 10,
+            torch.log2(lags.long.clamp_min(1).to(unit.dtype)) / 10,
+            torch.log1p(observed.sum(-1).to(unit.dtype)) / 8,
+        ],
+        dim=-1,
+    )

@@ -1,0 +1,341 @@
+"""What a context says about its own cycles: repeat lags, periodogram peaks and simple forecasts.
+
+Small models learn slowly to copy a profile from one day ago when a day is not a multiple of the
+patch length. Everything here hands them that knowledge: which lag the series repeats at, the phase
+of its significant cycles, and what the repeats say about the steps ahead. All of it is computed
+from the observed context alone, in a few FFTs, identically on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+N_REFERENCES = 5
+"""Last value, last short cycle, mean of short cycles, last long cycle, recent mean."""
+
+_CYCLES_AVERAGED = 4
+_RECENT_STEPS = 32
+
+
+@dataclass(frozen=True)
+class RepeatLags:
+    """Lags at which a series repeats itself; all [B].
+
+    Parameters
+    ----------
+    short, long
+        Lag in steps (int64) of the shortest and of the best repeat; 0 where there is none.
+    short_dip, long_dip
+        How far the variogram falls at the lag below its earlier maximum, in [0, 1].
+    step_error, short_error, long_error
+        Root mean square difference at lag 1 and at the two lags, in the units of the input.
+    spread
+        Root mean square difference over all lags.
+    """
+
+    short: Tensor
+    long: Tensor
+    short_dip: Tensor
+    long_dip: Tensor
+    step_error: Tensor
+    short_error: Tensor
+    long_error: Tensor
+    spread: Tensor
+
+
+def detrend(z: Tensor, observed: Tensor) -> Tensor:
+    """Remove mean and linear trend of the observed values; missing values become 0.
+
+    Parameters
+    ----------
+    z, observed
+        [B, L] values and mask.
+    """
+    mask = observed.to(z.dtype)
+    t = torch.linspace(-1, 1, z.shape[1], device=z.device, dtype=z.dtype)
+    count = mask.sum(-1, keepdim=True).clamp_min(1)
+    t_mean = (mask * t).sum(-1, keepdim=True) / count
+    z_mean = (mask * z).sum(-1, keepdim=True) / count
+    t_centred = mask * (t - t_mean)
+    slope = (t_centred * z).sum(-1, keepdim=True) / t_centred.square().sum(
+        -1, keepdim=True
+    ).clamp_min(1e-6)
+    return mask * (z - z_mean - slope * (t - t_mean))
+
+
+def size_classes(observed: Tensor) -> list[tuple[Tensor, int]]:
+    """Group rows by how far back their data reaches, rounded up to a power of two.
+
+    FFT grids must depend on a row's own data and not on the padding it shares with batch mates.
+
+    Parameters
+    ----------
+    observed
+        [B, L] mask; leading unobserved steps count as padding.
+
+    Returns
+    -------
+    list of (Tensor, int)
+        Row indices and their common size.
+    """
+    length = observed.shape[1]
+    first = torch.where(observed.any(-1), observed.to(torch.int8).argmax(-1), length - 1)
+    extent = (length - first).clamp_min(1)
+    exponent = torch.ceil(torch.log2(extent.to(torch.float64))).to(torch.int64).clamp_min(3)
+    return [
+        ((exponent == c).nonzero().squeeze(1), 1 << int(c)) for c in exponent.unique().tolist()
+    ]
+
+
+def find_cycles(x: Tensor, observed: Tensor, n_cycles: int) -> tuple[RepeatLags, Tensor]:
+    """Repeat lags and significant cycles of every row, independent of left padding.
+
+    Parameters
+    ----------
+    x, observed
+        [B, L] detrended values (0 where missing) and mask.
+    n_cycles
+        Periodogram peaks per row.
+
+    Returns
+    -------
+    tuple of RepeatLags and Tensor
+        The lags and [B, n_cycles, 4] cycles of `significant_cycles`.
+    """
+    length = x.shape[1]
+    lags = torch.zeros(x.shape[0], len(fields(RepeatLags)), device=x.device, dtype=x.dtype)
+    cycles = torch.zeros(x.shape[0], n_cycles, 4, device=x.device, dtype=x.dtype)
+    for rows, size in size_classes(observed):
+        recent, mask = (v[rows][:, max(0, length - size) :] for v in (x, observed))
+        recent, mask = (F.pad(v, (size - v.shape[1], 0)) for v in (recent, mask))
+        found = find_repeat_lags(recent, mask)
+        lags[rows] = torch.stack([getattr(found, f.name).to(x.dtype) for f in fields(found)], -1)
+        if n_cycles:
+            cycles[rows] = significant_cycles(recent, mask, n_cycles)
+    columns = lags.unbind(-1)
+    return RepeatLags(columns[0].long(), columns[1].long(), *columns[2:]), cycles
+
+
+def variogram(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squared difference at every lag, over pairs of observed values.
+
+    Parameters
+    ----------
+    x, observed
+        [B, L] values (0 where missing) and mask.
+
+    Returns
+    -------
+    tuple of Tensor
+        Mean squared difference and number of pairs, both [B, L], lag 0 first.
+    """
+    length = x.shape[1]
+    n_fft = 1 << (2 * length - 1).bit_length()
+    mask = observed.to(x.dtype)
+    fx, fq, fm = (torch.fft.rfft(v, n_fft) for v in (x, x * x, mask))
+    cross = (fq * fm.conj()).real - fx.abs().square()
+    squares = 2 * torch.fft.irfft(cross.to(fx.dtype), n_fft)[:, :length]
+    pairs = torch.fft.irfft(fm.abs().square().to(fx.dtype), n_fft)[:, :length].round()
+    return squares.clamp_min(0) / pairs.clamp_min(1), pairs
+
+
+def find_repeat_lags(x: Tensor, observed: Tensor) -> RepeatLags:
+    """Lags at which the variogram dips significantly below its earlier maximum.
+
+    The short lag is the first dip almost as deep as the deepest, the long lag the deepest: for
+    hourly data with a weekly pattern typically 24 and 168. A dip counts when it exceeds about
+    three standard errors of a variogram of white noise.
+
+    Parameters
+    ----------
+    x, observed
+        [B, L] detrended values (0 where missing) and mask.
+    """
+    length = x.shape[1]
+    semi, pairs = variogram(x, observed)
+    n_observed = observed.sum(-1, keepdim=True)
+    enough = pairs >= (0.3 * n_observed).clamp_min(3)
+    spread = (semi * enough)[:, 1:].sum(-1) / enough[:, 1:].sum(-1).clamp_min(1)
+    ceiling = torch.where(enough, semi, 0).cummax(-1).values.clamp_min(1e-12)
+    dip = (1 - semi / ceiling).clamp(0, 1)
+    minimum = torch.zeros_like(enough)
+    if length > 3:
+        inner = semi[:, 2:-1]
+        minimum[:, 2:-1] = (inner <= semi[:, 1:-2]) & (inner <= semi[:, 3:])
+    significant = dip > (3 / pairs.clamp_min(1).sqrt()).clamp(max=0.7)
+    dip = torch.where(minimum & enough & significant, dip, 0)
+    long_dip, long = dip.max(-1)
+    short = (dip >= 0.85 * long_dip[:, None]).to(torch.int8).argmax(-1)
+    found = long_dip > 0
+    short, long = torch.where(found, short, 0), torch.where(found, long, 0)
+
+    def error_at(lag: Tensor) -> Tensor:
+        return semi.gather(1, lag[:, None]).squeeze(1).sqrt()
+
+    step_error = semi[:, 1].sqrt() if length > 1 else torch.zeros_like(spread)
+    return RepeatLags(
+        short=short,
+        long=long,
+        short_dip=dip.gather(1, short[:, None]).squeeze(1),
+        long_dip=long_dip,
+        step_error=step_error,
+        short_error=torch.where(found, error_at(short), step_error),
+        long_error=torch.where(found, error_at(long), step_error),
+        spread=spread.sqrt(),
+    )
+
+
+def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05) -> Tensor:
+    """The `k` strongest significant peaks of the periodogram.
+
+    Local maxima above the Bonferroni bound `ln(N / alpha) / N` of Fisher's test, with the
+    frequency refined by a parabola through the peak.
+
+    Parameters
+    ----------
+    x, observed
+        [B, L] detrended values (0 where missing) and mask.
+    k
+        Number of cycles to return.
+    alpha
+        Significance level.
+
+    Returns
+    -------
+    Tensor
+        [B, k, 4]: frequency (cycles per step), cosine and sine amplitude at the end of the
+        series, share of power. All zero where a cycle is missing.
+    """
+    length = x.shape[1]
+    if length < 8:
+        return x.new_zeros(x.shape[0], k, 4)
+    n_fft = 1 << (2 * length - 1).bit_length()
+    power = torch.fft.rfft(x, n_fft).abs().square()  # [B, n_fft/2 + 1]
+    n_frequencies = observed.sum(-1, keepdim=True).clamp_min(4) / 2
+    share = power / (power.sum(-1, keepdim=True).clamp_min(1e-12) * length / n_fft)
+    bound = torch.log(n_frequencies / alpha) / n_frequencies
+    peak = torch.zeros_like(power, dtype=torch.bool)
+    peak[:, 1:-1] = (power[:, 1:-1] > power[:, :-2]) & (power[:, 1:-1] >= power[:, 2:])
+    extent = length - observed.to(torch.int8).argmax(-1, keepdim=True)
+    bins = torch.arange(power.shape[1], device=x.device)
+    peak &= bins * extent >= 1.5 * n_fft  # fewer than 1.5 cycles in view is trend, not season
+    top, index = torch.where(peak & (share > bound), share, 0).topk(min(k, power.shape[1]), dim=-1)
+    left, mid, right = (
+        power.gather(1, (index + d).clamp(0, power.shape[1] - 1)) for d in (-1, 0, 1)
+    )
+    shift = 0.5 * (left - right) / (left - 2 * mid + right).clamp(max=-1e-12)
+    frequency = (index + shift.clamp(-0.5, 0.5)) / n_fft  # [B, k]
+    t = torch.arange(-length, 0, device=x.device, dtype=x.dtype)
+    angle = 2 * math.pi * frequency[..., None] * t  # [B, k, L]
+    scale = 2 / observed.sum(-1)[:, None].clamp_min(1)
+    cosine = (x[:, None] * angle.cos()).sum(-1) * scale
+    sine = (x[:, None] * angle.sin()).sum(-1) * scale
+    found = torch.stack([frequency, cosine, sine, top.clamp(max=1)], dim=-1)
+    return torch.where((top > 0)[..., None], found, 0)
+
+
+def cycle_features(cycles: Tensor, step: Tensor) -> Tensor:
+    """Where each cycle stands at given steps.
+
+    Parameters
+    ----------
+    cycles
+        [B, k, 4] from `significant_cycles`.
+    step
+        [B, T] steps counted from the end of the context.
+
+    Returns
+    -------
+    Tensor
+        [B, T, 4 k]: the cycle's value, its quadrature, log period / 10 and share of power.
+    """
+    frequency, cosine, sine, share = cycles[:, None].unbind(-1)  # each [B, 1, k]
+    angle = 2 * math.pi * frequency * step[..., None]
+    c, s = angle.cos(), angle.sin()
+    present = (frequency > 0).to(step.dtype)
+    amplitude = (cosine.square() + sine.square()).sqrt().clamp_min(1e-6)
+    value = (cosine * c + sine * s) / amplitude * present
+    quadrature = (sine * c - cosine * s) / amplitude * present
+    period = -torch.log2(frequency.clamp_min(1e-6)) / 10 * present
+    features = [value, quadrature, period.expand_as(value), share.expand_as(value)]
+    return torch.cat(features, dim=-1)
+
+
+def last_observed(z: Tensor, observed: Tensor) -> Tensor:
+    """[B, L + 1]: the last observed value before each step; 0 where there is none."""
+    steps = torch.arange(1, z.shape[1] + 1, device=z.device)
+    latest = torch.where(observed, steps, 0).cummax(-1).values
+    latest = torch.cat([torch.zeros_like(latest[:, :1]), latest], dim=1)
+    padded = torch.cat([torch.zeros_like(z[:, :1]), torch.where(observed, z, 0)], dim=1)
+    return padded.gather(1, latest)
+
+
+def _repeats(
+    z: Tensor, observed: Tensor, steps: Tensor, known: Tensor, lag: Tensor, n_cycles: int
+) -> tuple[Tensor, Tensor]:
+    """Values one, two, ... cycles before `steps` that lie before `known`; [n_cycles, B, T, P]."""
+    size = lag.clamp_min(1)[:, None, None]
+    back = torch.div(steps - known[..., None] + size, size, rounding_mode="floor").clamp_min(1)
+    newest = steps - back * size
+    index = torch.stack([newest - j * size for j in range(n_cycles)])  # [n, B, T, P]
+    usable = (index >= 0) & (index < z.shape[1]) & (lag > 0)[:, None, None]
+    flat = index.clamp(0, z.shape[1] - 1).transpose(0, 1).flatten(1)  # [B, n T P]
+    shape = (z.shape[0], n_cycles, *steps.shape[1:])
+    values = z.gather(1, flat).view(shape).transpose(0, 1)
+    usable = usable & observed.gather(1, flat).view(shape).transpose(0, 1)
+    return torch.where(usable, values, 0), usable
+
+
+def simple_forecasts(
+    z: Tensor, observed: Tensor, start: Tensor, known: Tensor, patch_length: int, lags: RepeatLags
+) -> Tensor:
+    """What last value and seasonal repeats say about spans ahead.
+
+    Parameters
+    ----------
+    z, observed
+        [B, L] scaled context and mask.
+    start
+        [B, T] first step of each span.
+    known
+        [B, T] step before which values may be used.
+    patch_length
+        Steps per span, P.
+    lags
+        Repeat lags of the rows.
+
+    Returns
+    -------
+    Tensor
+        [B, T, P, N_REFERENCES].
+    """
+    length = z.shape[1]
+    steps = start[..., None] + torch.arange(patch_length, device=z.device)  # [B, T, P]
+    at = known.clamp(0, length)
+    last = last_observed(z, observed).gather(1, at)[..., None].expand(steps.shape)  # [B, T, P]
+    total = F.pad(torch.where(observed, z, 0).cumsum(-1), (1, 0))
+    count = F.pad(observed.cumsum(-1), (1, 0))
+    since = (at - _RECENT_STEPS).clamp_min(0)
+    n_recent = count.gather(1, at) - count.gather(1, since)
+    recent_sum = total.gather(1, at) - total.gather(1, since)
+    recent = (recent_sum / n_recent.clamp_min(1))[..., None].expand(steps.shape)
+    recent = torch.where((n_recent > 0)[..., None], recent, last)
+    values, usable = _repeats(z, observed, steps, known, lags.short, _CYCLES_AVERAGED)
+    n_usable = usable.sum(0)
+    mean = torch.where(n_usable > 0, values.sum(0) / n_usable.clamp_min(1), last)
+    short = _first_usable(values, usable, last)
+    long = _first_usable(*_repeats(z, observed, steps, known, lags.long, 2), short)
+    return torch.stack([last, short, mean, long, recent], dim=-1)
+
+
+def _first_usable(values: Tensor, usable: Tensor, fallback: Tensor) -> Tensor:
+    """First usable of the stacked candidates [n, B, T, P], else the fallback."""
+    picked = fallback
+    for value, ok in zip(values.flip(0), usable.flip(0), strict=True):
+        picked = torch.where(ok, value, picked)
+    return picked

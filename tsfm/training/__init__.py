@@ -1,0 +1,1 @@
+"""Pretraining: data stream, Lightning module, schedule and resumable runs."""

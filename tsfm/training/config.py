@@ -1,0 +1,120 @@
+"""What a pretraining run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tsfm.config import from_dict, to_dict
+from tsfm.datasets.recipes import Recipe
+from tsfm.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimiser, schedule and averaging."""
+
+    name: str = "adamw"
+    """"adamw", or "muon" (Muon for the backbone's matrices, AdamW for the rest)."""
+    learning_rate: float = 2e-3
+    """Constant learning rate of AdamW after the warm-up."""
+    matrix_learning_rate: float = 5e-3
+    """Constant learning rate of Muon's matrices."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of matrices."""
+    betas: tuple[float, ...] = (0.9, 0.95)
+    """AdamW's moment decays."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    warmup_steps: int = 300
+    """Steps of linear warm-up."""
+    final_fraction: float = 0.02
+    """Learning rate at the end of a decay branch, as a share of the constant one."""
+    average: float = 0.998
+    """Decay of the exponential moving average that is evaluated and released."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A run of `tsfm pretrain`."""
+
+    model: ModelConfig
+    """The model to train."""
+    recipe: Recipe
+    """The synthetic corpus."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimiser and schedule."""
+    max_steps: int = 100_000
+    """Steps at which the trunk ends."""
+    seed: int = 0
+    """Seed of initialisation and data."""
+    precision: str = "auto"
+    """"auto" (bf16 where the processor multiplies it natively), "bf16" or "fp32"."""
+    checkpoint_minutes: float = 3.0
+    """Minutes between checkpoints."""
+    validate_every: int = 2000
+    """Steps between validations; 0 switches them off."""
+    log_every: int = 20
+    """Steps between log lines."""
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
+        """Read a run from YAML.
+
+        `model` may be a size ("mini") or a mapping with a `preset`; `recipe` may be the path of a
+        recipe, relative to the file.
+
+        Parameters
+        ----------
+        path
+            YAML file.
+        overrides
+            Values by dotted key, e.g. `{"optimizer.learning_rate": 1e-3}`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown.
+        FileNotFoundError
+            If the file or its recipe does not exist.
+        """
+        path = Path(path)
+        values: dict[str, Any] = yaml.safe_load(path.read_text())
+        values["model"] = _model_values(values.get("model", "mini"))
+        if isinstance(values.get("recipe"), str):
+            values["recipe"] = yaml.safe_load((path.parent / values["recipe"]).read_text())
+        for key, value in (overrides or {}).items():
+            *parents, last = key.split(".")
+            target = values
+            for parent in parents:
+                target = target.setdefault(parent, {})
+            target[last] = value
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
+        """Build from plain values; unknown keys and families are errors."""
+        config = from_dict(cls, values)
+        Recipe.from_dict(config.recipe.to_dict())
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary."""
+        return to_dict(self)
+
+
+def _model_values(model: str | dict[str, Any]) -> dict[str, Any]:
+    """Plain values of a model given as a size or as changes to one."""
+    if isinstance(model, str):
+        return ModelConfig.preset(model).to_dict()
+    changes = dict(model)
+    values = ModelConfig.preset(changes.pop("preset", "mini")).to_dict()
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            values[key] = {**values[key], **value}
+        else:
+            values[key] = value
+    return values

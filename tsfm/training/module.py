@@ -1,0 +1,123 @@
+"""The Lightning side of pretraining; the step itself is a plain function."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tsfm.datasets.windows import WindowBatch
+from tsfm.models.network import ForecastingNetwork
+from tsfm.models.scaler import Scale
+from tsfm.training.config import OptimizerConfig, PretrainConfig
+
+
+def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
+    """Mean pinball loss of a batch, in units of each row's naive error.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    batch
+        Windows with missing values as NaN.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    observed = torch.isfinite(batch.values)
+    patch = network.config.tokenizer.patch_length
+    known = observed & ~batch.hidden.repeat_interleave(patch, dim=1)
+    context = batch.values.shape[1] - batch.prediction_length
+    scale = Scale.of(batch.values[:, :context], known[:, :context])
+    z = torch.where(observed, scale.forward(batch.values), 0)
+    return network.loss(z, observed, batch.prediction_length, batch.hidden).mean()
+
+
+def learning_rate_factor(
+    step: int, config: OptimizerConfig, decay_start: int | None, decay_steps: int
+) -> float:
+    """Share of the constant learning rate at a step: warm-up, trunk, or decay branch.
+
+    Source: warm-up, stable, decay with `1 - sqrt` decay (arXiv 2405.18392).
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if decay_start is None:
+        return warm
+    progress = min(1.0, (step - decay_start) / max(1, decay_steps))
+    return warm * max(config.final_fraction, 1 - math.sqrt(max(0.0, progress)))
+
+
+class PretrainModule(L.LightningModule):
+    """Network, optimiser and running average of one run.
+
+    Parameters
+    ----------
+    config
+        The run.
+    decay_start, decay_steps
+        Step at which a decay branch left the trunk and its length; None and 0 on the trunk.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, decay_start: int | None = None, decay_steps: int = 0
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.decay_start = decay_start
+        self.decay_steps = decay_steps
+        self.network = ForecastingNetwork(config.model)
+        average = get_ema_multi_avg_fn(config.optimizer.average)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=average)
+
+    def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        loss = training_loss(self.network, batch)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then fold the new weights into the average."""
+        super().optimizer_step(*args, **kwargs)
+        self.averaged.update_parameters(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """Optimisers with one step-counted schedule each."""
+        optimizer = build_optimizer(self.network, self.config.optimizer)
+
+        def factor(step: int) -> float:
+            return learning_rate_factor(
+                step, self.config.optimizer, self.decay_start, self.decay_steps
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW with weight decay on matrices only.
+
+    Raises
+    ------
+    ValueError
+        If the optimiser is unknown.
+    """
+    matrices = [p for p in network.parameters() if p.ndim >= 2]
+    vectors = [p for p in network.parameters() if p.ndim < 2]
+    if config.name == "adamw":
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        beta1, beta2 = config.betas
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(beta1, beta2))
+    raise ValueError(f"Unknown optimizer {config.name!r}; choose 'adamw'.")

@@ -1,0 +1,308 @@
+"""`run`: pretrain a model on a synthetic corpus in resumable slices."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from tsfm.models.hub import save_network
+from tsfm.models.network import ForecastingNetwork
+from tsfm.training.config import PretrainConfig
+from tsfm.training.memory import keep_freed_memory
+from tsfm.training.module import PretrainModule
+from tsfm.training.stream import CorpusStream
+from tsfm.training.validation import FamilyScore, validate
+
+logger = logging.getLogger(__name__)
+
+TRUNK = "trunk.ckpt"
+DECAY = "decay.ckpt"
+_RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a slice of training ended.
+
+    Parameters
+    ----------
+    directory
+        Where model, state and logs are.
+    step
+        Optimiser steps taken so far.
+    finished
+        Whether the trunk or the decay branch has reached its end.
+    seconds
+        Wall-clock seconds of this slice.
+    """
+
+    directory: Path
+    step: int
+    finished: bool
+    seconds: float
+
+
+def run(
+    config: str | Path | PretrainConfig,
+    out: str | Path,
+    *,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    decay_steps: int | None = None,
+    initial: str | Path | None = None,
+    seed: int | None = None,
+    overrides: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Train one slice of a run; afterwards `out` loads as a model.
+
+    The trunk runs at a constant learning rate and can be continued any number of times. A decay
+    branch starts from the trunk's latest checkpoint, lowers the learning rate to almost nothing
+    and is what one releases; the trunk stays where it was, ready to go on.
+
+    Parameters
+    ----------
+    config
+        YAML file or configuration.
+    out
+        Folder of the run: `config.json` and `model.safetensors` (the averaged weights),
+        `trunk.ckpt` and `decay.ckpt` (full training state), `run.json`, `logs/`.
+    max_minutes
+        End the slice after this many minutes; the schedule counts steps, so this changes nothing
+        about the result of a run that is resumed.
+    resume
+        Continue from the checkpoint in `out`.
+    decay_steps
+        Run the decay branch of this many steps instead of the trunk.
+    initial
+        Saved model whose weights the trunk starts from (the optimiser starts fresh).
+    seed
+        Overrides the configuration's seed.
+    overrides
+        Values by dotted key for a YAML configuration.
+    progress
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` holds a run and `resume` is False.
+    FileNotFoundError
+        If a decay branch has no trunk to start from.
+    """
+    started = time.monotonic()
+    if not isinstance(config, PretrainConfig):
+        values = dict(overrides or {})
+        if seed is not None:
+            values["seed"] = seed
+        config = PretrainConfig.load(config, values)
+    out = Path(out)
+    checkpoint, decay_start = _entry(out, resume, decay_steps)
+    out.mkdir(parents=True, exist_ok=True)
+    L.seed_everything(config.seed, verbose=False)
+    keep_freed_memory()
+    module = PretrainModule(config, decay_start, decay_steps or 0)
+    if initial is not None and checkpoint is None:
+        _start_from(module, initial)
+    last_step = config.max_steps if decay_start is None else decay_start + (decay_steps or 0)
+    first_step = _steps_in(checkpoint) if checkpoint else 0
+    saver = SliceCallback(config, out, DECAY if decay_steps else TRUNK, max_minutes, started)
+    if first_step < last_step:
+        _trainer(config, out, last_step, saver, progress).fit(
+            module,
+            DataLoader(CorpusStream(config.recipe, config.seed, first_step), batch_size=None),
+            ckpt_path=str(checkpoint) if checkpoint else None,
+            weights_only=False,
+        )
+    step = max(first_step, saver.step)
+    seconds = time.monotonic() - started
+    return RunResult(out, step, step >= last_step, seconds)
+
+
+class SliceCallback(L.Callback):
+    """Saves state and model every few minutes, validates, and ends the slice on time.
+
+    Parameters
+    ----------
+    config
+        The run.
+    out
+        Its folder.
+    name
+        File name of the training state.
+    max_minutes
+        Length of the slice; None for no limit.
+    started
+        `time.monotonic()` at which the slice began.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        out: Path,
+        name: str,
+        max_minutes: float | None,
+        started: float,
+    ) -> None:
+        self.config = config
+        self.out = out
+        self.name = name
+        self.deadline = None if max_minutes is None else started + 60 * max_minutes
+        self.saved_at = time.monotonic()
+        self.step = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Save, validate or stop when it is time."""
+        self.step = trainer.global_step
+        every = self.config.validate_every
+        if every and self.step % every == 0:
+            self._validate(trainer, pl_module)
+        now = time.monotonic()
+        if now - self.saved_at > 60 * self.config.checkpoint_minutes:
+            self._save(trainer, pl_module)
+        if self.deadline is not None and now > self.deadline:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save once more, so that nothing of the slice is lost."""
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: L.Trainer, module: Any) -> None:
+        """Write state and model, each whole or not at all."""
+        unfinished = self.out / (self.name + ".part")
+        trainer.save_checkpoint(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(self.out / self.name)
+        save_network(averaged_network(module), self.out)
+        record = {
+            "step": trainer.global_step,
+            "branch": self.name.removesuffix(".ckpt"),
+            "decay_start": module.decay_start,
+            "decay_steps": module.decay_steps,
+            "config": self.config.to_dict(),
+        }
+        unfinished = self.out / (_RUN + ".part")
+        unfinished.write_text(json.dumps(record, indent=2) + "\n")
+        unfinished.replace(self.out / _RUN)
+        self.saved_at = time.monotonic()
+
+    def _validate(self, trainer: L.Trainer, module: Any) -> None:
+        """Score the averaged network on held-out series of every family and log the table."""
+        scores = validate(averaged_network(module).eval(), self.config.recipe)
+        metrics = {f"validation/{score.name}": score.loss for score in scores}
+        metrics["validation/mean"] = sum(s.loss for s in scores) / len(scores)
+        metrics["validation/coverage"] = sum(s.coverage for s in scores) / len(scores)
+        for log in trainer.loggers:
+            log.log_metrics(metrics, step=trainer.global_step)
+        _write_scores(scores, self.out / "validation.csv", trainer.global_step)
+
+
+def averaged_network(module: PretrainModule) -> ForecastingNetwork:
+    """The network with the running average of the weights."""
+    network = module.averaged.module
+    assert isinstance(network, ForecastingNetwork)
+    return network
+
+
+def _write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
+    """Append one row per family to a CSV."""
+    new = not path.exists()
+    with path.open("a") as file:
+        if new:
+            file.write("step,family,group,scaled_crps,coverage_80\n")
+        for s in scores:
+            file.write(f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}\n")
+
+
+def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
+    """The checkpoint to continue from, and the step a decay branch left the trunk at."""
+    trunk, decay = out / TRUNK, out / DECAY
+    if not resume and decay_steps is None:
+        if trunk.exists():
+            raise FileExistsError(
+                f"{out} already holds a run. Continue it with resume=True (--resume), "
+                "or choose another folder."
+            )
+        return None, None
+    if decay_steps is None:
+        return (trunk if trunk.exists() else None), None
+    if not trunk.exists():
+        raise FileNotFoundError(f"{trunk} does not exist: a decay branch starts from a trunk.")
+    if resume and decay.exists():
+        record = json.loads((out / _RUN).read_text())
+        if record["branch"] == "decay" and record["decay_steps"] == decay_steps:
+            return decay, int(record["decay_start"])
+    return trunk, _steps_in(trunk)
+
+
+def _steps_in(checkpoint: Path) -> int:
+    """Optimiser steps a checkpoint has seen."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+    return int(state["global_step"])
+
+
+def _start_from(module: PretrainModule, model: str | Path) -> None:
+    """Copy a saved model's weights into a fresh module."""
+    from tsfm.models.hub import load_network, resolve
+
+    weights = load_network(resolve(model)).state_dict()
+    module.network.load_state_dict(weights)
+    averaged_network(module).load_state_dict(weights)
+
+
+def _trainer(
+    config: PretrainConfig, out: Path, last_step: int, saver: SliceCallback, progress: bool
+) -> L.Trainer:
+    """A Lightning trainer that does nothing but step, log and call the saver."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    loggers: list[Any] = [CSVLogger(out, name="logs", version="csv")]
+    try:
+        loggers.append(TensorBoardLogger(out, name="logs", version="tensorboard"))
+    except ModuleNotFoundError:
+        logger.info("tensorboard is not installed; logging to CSV only")
+    bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
+    return L.Trainer(
+        max_steps=last_step,
+        max_epochs=-1,
+        precision="bf16-mixed" if use_bf16(config.precision) else "32-true",
+        gradient_clip_val=config.optimizer.clip,
+        accelerator="auto",
+        devices=1,
+        logger=loggers,
+        callbacks=[saver, *bar],
+        enable_progress_bar=progress,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        log_every_n_steps=config.log_every,
+    )
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether a run multiplies in bf16.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"precision must be 'auto', 'bf16' or 'fp32', got {precision!r}.")
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())

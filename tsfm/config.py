@@ -10,7 +10,7 @@ C = TypeVar("C")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested dictionary of a dataclass instance, tuples as lists (the shape YAML and JSON keep)."""
+    """Nested dictionary of a dataclass instance; tuples become lists, as in YAML and JSON."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

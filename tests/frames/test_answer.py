@@ -68,8 +68,10 @@ def test_several_targets() -> None:
 
 def test_clashing_names_are_refused() -> None:
     frame = two_series().rename(columns={"shop": "predictions"})
-    with pytest.raises(DataError, match=r"'predictions'.*rename"):
+    with pytest.raises(DataError, match="Rename column 'predictions'"):
         answer(frame, id_col="predictions")
+    with pytest.raises(DataError, match=r"'0\.5'.*rename"):
+        answer(frame.rename(columns={"predictions": "0.5"}), id_col="0.5")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def seeded(device: torch.device | str, stream: str, *numbers: int) -> torch.Gene
     device
         Where draws are made.
     stream
-        "series", "windows" or "validation": streams never share draws.
+        "series", "windows" or "validation": with the same numbers they share no draws.
     numbers
         Seed, chunk or step numbers.
     """
@@ -75,7 +75,7 @@ def corpus_chunk(recipe: Recipe, n: int, length: int, rng: torch.Generator) -> T
 
 def _checked(family: Family, n: int, length: int, rng: torch.Generator) -> Tensor:
     """One family's series, standardised; a non-finite value is a bug worth stopping for."""
-    series = standardise(family.sample(n, length, rng).float())
+    series = family.sample(n, length, rng).float()
     if not torch.isfinite(series).all():
         raise RuntimeError(f"Generator family {family.name!r} produced a non-finite value.")
-    return series
+    return standardise(series)

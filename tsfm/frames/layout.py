@@ -136,6 +136,9 @@ def detect(
             "target with target_col=, or drop what is not needed to silence this warning.",
             UnusedColumnWarning,
         )
+    clash = [c for c in (ident, time) if c in ("target_name", "predictions")]
+    if clash:
+        raise DataError(f"Rename column {clash[0]!r}: the answer has a column of that name.")
     wide = ident is None and len(targets) > 1
     name = time if time_from == "column" else (frame.index.name if time_from == "index" else None)
     return Layout(

@@ -51,9 +51,10 @@ class TransformerBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        blocks = [TransformerBlock(config) for _ in range(config.n_layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
-        for block in self.blocks:
+        for block in blocks:
             nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.mlp.out.weight)
 

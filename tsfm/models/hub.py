@@ -111,11 +111,13 @@ def load_network(folder: Path) -> ForecastingNetwork:
     RuntimeError
         If weights and configuration do not fit (keys are strict).
     """
+    import torch
     from safetensors.torch import load_file
 
     from tsfm.models.network import ForecastingNetwork
 
-    network = ForecastingNetwork(read_config(folder))
+    with torch.random.fork_rng(devices=[]):  # loading must not use up the caller's random numbers
+        network = ForecastingNetwork(read_config(folder)).float()
     network.load_state_dict({k: v.float() for k, v in load_file(folder / _WEIGHTS).items()})
     return network.eval()
 

@@ -55,13 +55,28 @@ class ForecastingNetwork(nn.Module):
         embedded: Tensor = self.embedding(torch.cat(parts, dim=-1))
         return embedded.float()  # the residual stream stays in full precision under autocast
 
-    def predict_tokens(self, batch: TokenBatch) -> Tensor:
-        """[B, T, P, Q] quantiles of the span after each token, in scaled units."""
+    def predict_tokens(self, batch: TokenBatch, tokens: slice = slice(None)) -> Tensor:
+        """Quantiles of the spans after tokens, in scaled units.
+
+        Parameters
+        ----------
+        batch
+            All tokens of the rows.
+        tokens
+            Those whose following span is wanted; the head is spared the others.
+
+        Returns
+        -------
+        Tensor
+            [B, T, P, Q] for the wanted tokens.
+        """
         states, _ = self.backbone(self.embed(batch), batch)
-        quantiles: Tensor = self.head(states, batch)
+        quantiles: Tensor = self.head(states[:, tokens], batch.select(tokens))
         return quantiles
 
-    def forward(self, z: Tensor, observed: Tensor, prediction_length: int) -> Tensor:
+    def forward(
+        self, z: Tensor, observed: Tensor, prediction_length: int, season: Tensor | None = None
+    ) -> Tensor:
         """Quantiles of the steps after the context.
 
         Parameters
@@ -70,6 +85,8 @@ class ForecastingNetwork(nn.Module):
             [B, L] scaled context and mask; L a multiple of the patch length.
         prediction_length
             Steps to forecast, at most `config.max_horizon`.
+        season
+            [B] season lengths known from the calendar, 0 for none.
 
         Returns
         -------
@@ -79,9 +96,9 @@ class ForecastingNetwork(nn.Module):
         patch = self.config.tokenizer.patch_length
         n_spans = -(-prediction_length // patch)
         # The last forecast token would describe a span nobody asked for.
-        batch = self.tokenizer.tokenize(z, observed, (n_spans - 1) * patch)
+        batch = self.tokenizer.tokenize(z, observed, (n_spans - 1) * patch, season=season)
         first = int((batch.kind[0] == Kind.CONTEXT).sum()) - 1
-        quantiles = self.predict_tokens(batch)[:, first : first + n_spans]
+        quantiles = self.predict_tokens(batch, slice(first, first + n_spans))
         return quantiles.flatten(1, 2)[:, :prediction_length]
 
     def loss(
@@ -119,4 +136,5 @@ class ForecastingNetwork(nn.Module):
         weight = seen & started[..., None]
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
         total = (pinball * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
-        return 2 * total / unit.clamp_min(0.1)
+        loss: Tensor = 2 * total / unit.clamp_min(0.1)
+        return loss

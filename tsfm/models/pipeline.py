@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,13 @@ from tqdm.auto import tqdm
 
 from tsfm.models.config import ModelConfig
 from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
+from tsfm.models.inputs import (
+    check_contexts,
+    check_horizon,
+    check_seasons,
+    floors,
+    persistence,
+)
 from tsfm.models.network import ForecastingNetwork
 from tsfm.models.quantiles import at_levels, check_levels, mixture_quantiles, sample_paths
 from tsfm.models.scaler import Scale
@@ -102,7 +109,7 @@ class TSFM:
         """Untrained model; the random weights depend on `seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(ForecastingNetwork(config))
+            return cls(ForecastingNetwork(config).float())
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder."""
@@ -164,7 +171,8 @@ class TSFM:
             "fast": one pass over each series and its mirror image. "best": several resamplings of
             the context, weighted by how well each would have forecast the series' own recent past.
         season_lengths
-            Known season lengths in steps, one per series or None; "best" tries them.
+            Season lengths in steps that the calendar suggests, one per series or None. They help
+            series that are too short or too noisy to show their season clearly.
         non_negative
             True: no forecast below zero. "auto": for series that never were below zero.
         context_length
@@ -185,21 +193,22 @@ class TSFM:
             If an argument is out of range, or a series has no finite value; the message names it.
         """
         levels = check_levels(quantile_levels)
-        horizon = _check_horizon(prediction_length)
-        contexts = self._contexts(series, context_length)
+        horizon = check_horizon(prediction_length)
+        contexts = check_contexts(series, context_length, self.max_context)
+        if batch_size != "auto" and batch_size < 1:
+            raise ValueError(f"batch_size must be 'auto' or at least 1, got {batch_size}.")
+        seasons = check_seasons(season_lengths, len(contexts))
         if mode == "fast":
-            quantiles = self.quantiles(contexts, horizon, batch_size, progress)
+            quantiles = self.quantiles(contexts, horizon, batch_size, progress, seasons)
         elif mode == "best":
             from tsfm.models.resampling import resampled_quantiles
 
-            quantiles = resampled_quantiles(
-                self, contexts, horizon, season_lengths, batch_size, progress
-            )
+            quantiles = resampled_quantiles(self, contexts, horizon, batch_size, progress, seasons)
         else:
             raise ValueError(f"mode must be 'fast' or 'best', got {mode!r}.")
         answer = self._at_levels(quantiles, levels)
         median = self._at_levels(quantiles, (0.5,))[..., 0]
-        floor = _floors(series, non_negative)
+        floor = floors(series, non_negative)
         np.maximum(answer, floor[:, None, None], out=answer)
         np.maximum(median, floor[:, None], out=median)
         used = np.array([min(len(c), self.max_context) for c in contexts], dtype=np.int64)
@@ -213,6 +222,7 @@ class TSFM:
         *,
         random_state: int | None = None,
         mode: Mode = "fast",
+        season_lengths: Sequence[int | None] | None = None,
         non_negative: bool | Literal["auto"] = "auto",
         context_length: int | None = None,
         batch_size: int | Literal["auto"] = "auto",
@@ -225,12 +235,14 @@ class TSFM:
 
         Parameters
         ----------
-        series, prediction_length, mode, non_negative, context_length, batch_size, progress
+        series, prediction_length, mode, season_lengths
             As in `forecast`.
         num_samples
             Paths per series, S.
         random_state
             Seed; None draws a fresh one.
+        non_negative, context_length, batch_size, progress
+            As in `forecast`.
 
         Returns
         -------
@@ -243,14 +255,15 @@ class TSFM:
             prediction_length,
             grid,
             mode=mode,
+            season_lengths=season_lengths,
             non_negative=non_negative,
             context_length=context_length,
             batch_size=batch_size,
             progress=progress,
         )
-        persistence = np.array([_persistence(np.asarray(s, dtype=np.float64)) for s in series])
+        memory = np.array([persistence(np.asarray(s, dtype=np.float64)) for s in series])
         rng = np.random.default_rng(random_state)
-        return sample_paths(output.quantiles, grid, persistence, num_samples, rng)
+        return sample_paths(output.quantiles, grid, memory, num_samples, rng)
 
     def quantiles(
         self,
@@ -258,6 +271,7 @@ class TSFM:
         horizon: int,
         batch_size: int | Literal["auto"] = "auto",
         progress: bool = False,
+        seasons: Sequence[int] | None = None,
     ) -> Array:
         """Quantiles at the trained levels, [N, H, Q], in the series' units.
 
@@ -269,21 +283,25 @@ class TSFM:
             Steps to forecast.
         batch_size, progress
             As in `forecast`.
+        seasons
+            Season length of each series, 0 where none is known.
         """
         contexts = [x[-self.max_context :] for x in contexts]
         answer = np.empty((len(contexts), horizon, self.n_levels))
         order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
         bar = tqdm(total=len(order), disable=not progress, unit="series", desc="forecast")
         done, limit = 0, None if batch_size == "auto" else batch_size
+        n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
         while done < len(order):
             longest = self._padded(len(contexts[order[done]]))
             n_tokens = (longest + min(horizon, self.config.max_horizon)) // 32 + 1
-            size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens))
+            size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens * n_paths))
             rows = [
                 i for i in order[done : done + size] if self._padded(len(contexts[i])) == longest
             ]
             try:
-                answer[rows] = self._pass([contexts[i] for i in rows], longest, horizon)
+                season = torch.tensor([seasons[i] if seasons else 0 for i in rows])
+                answer[rows] = self._pass([contexts[i] for i in rows], longest, horizon, season)
             except (MemoryError, RuntimeError) as error:
                 if len(rows) == 1 or not _out_of_memory(error):
                     raise
@@ -294,19 +312,19 @@ class TSFM:
         bar.close()
         return answer
 
-    def _pass(self, contexts: list[Array], length: int, horizon: int) -> Array:
+    def _pass(self, contexts: list[Array], length: int, horizon: int, season: Tensor) -> Array:
         """Quantiles of one batch padded to `length`, continuing past the longest single pass."""
         values = np.full((len(contexts), length), np.nan)
         for row, context in enumerate(contexts):
             values[row, length - len(context) :] = context
         step = min(horizon, self.config.max_horizon)
-        parts = [self._network_quantiles(torch.from_numpy(values), step)]
+        parts = [self._network_quantiles(torch.from_numpy(values), step, season)]
         if horizon > step:
-            parts += self._continue(values, parts[0], horizon - step)
+            parts += self._continue(values, parts[0], horizon - step, season)
         return np.concatenate([part.cpu().numpy() for part in parts], axis=1)[:, :horizon]
 
     @torch.inference_mode()
-    def _network_quantiles(self, values: Tensor, horizon: int) -> Tensor:
+    def _network_quantiles(self, values: Tensor, horizon: int, season: Tensor) -> Tensor:
         """[B, horizon, Q] float64 quantiles, averaged over the series and its mirror image."""
         values = values.to(self.device)
         observed = torch.isfinite(values)
@@ -314,21 +332,27 @@ class TSFM:
         z = torch.where(observed, scale.forward(values), 0)
         both = torch.cat([z, -z])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            up, down = self.network(both, observed.repeat(2, 1), horizon).float().chunk(2)
+            seasons = season.to(self.device).repeat(2)
+            answer: Tensor = self.network(both, observed.repeat(2, 1), horizon, seasons)
+        up, down = answer.float().chunk(2)
         return scale.inverse((up - down.flip(-1)) / 2)
 
-    def _continue(self, values: Array, first: Tensor, remaining: int) -> list[Tensor]:
-        """Later passes: each quantile path is appended as if it had happened, then all are mixed."""
+    def _continue(
+        self, values: Array, first: Tensor, remaining: int, season: Tensor
+    ) -> list[Tensor]:
+        """Later passes: each quantile path is appended as if it had happened, all are mixed."""
         n_rows, n_paths = first.shape[0], first.shape[-1]
         levels = self.config.head.quantile_levels
         weights = torch.full((n_paths * n_paths,), 1 / n_paths**2)
         history = np.repeat(values, n_paths, axis=0)
-        parts, latest = [], first
+        seasons = season.repeat_interleave(n_paths)
+        parts: list[Tensor] = []
+        latest = first
         while remaining > 0:
             paths = latest.transpose(1, 2).flatten(0, 1).cpu().numpy()  # [B Q, step]
             history = np.concatenate([history, paths], axis=1)[:, -self.max_context :]
             step = self.config.max_horizon
-            spread = self._network_quantiles(torch.from_numpy(history), step)
+            spread = self._network_quantiles(torch.from_numpy(history), step, seasons)
             spread = spread.view(n_rows, n_paths, step, n_paths).transpose(1, 2).flatten(2)
             latest = _at_least_as_wide(
                 mixture_quantiles(spread, weights, levels), parts or [first]
@@ -343,27 +367,6 @@ class TSFM:
         longest = -(-self.max_context // patch) * patch
         fitting = [size for size in _SIZES if length <= size <= longest and size % patch == 0]
         return fitting[0] if fitting else longest
-
-    def _contexts(self, series: Sequence[ArrayLike], context_length: int | None) -> list[Array]:
-        """Checked float64 copies without leading gaps."""
-        if context_length is not None and context_length < 1:
-            raise ValueError(f"context_length must be at least 1, got {context_length}.")
-        contexts = []
-        for i, one in enumerate(series):
-            x = np.array(one, dtype=np.float64)
-            if x.ndim != 1:
-                raise ValueError(f"Series {i} must be one-dimensional, got shape {x.shape}.")
-            x[~np.isfinite(x)] = np.nan
-            if context_length is not None:
-                x = x[-context_length:]
-            finite = np.isfinite(x)
-            if not finite[-self.max_context :].any():
-                raise ValueError(
-                    f"Series {i} has no finite value in its last "
-                    f"{min(len(x), self.max_context)} steps; drop it or fill it before forecasting."
-                )
-            contexts.append(x[finite.argmax() :])
-        return contexts
 
     def _at_levels(self, quantiles: Array, levels: tuple[float, ...]) -> Array:
         """Quantiles at the wanted levels, a fresh array."""
@@ -382,41 +385,6 @@ def _at_least_as_wide(quantiles: Tensor, before: list[Tensor]) -> Tensor:
     wider = torch.maximum(offset.abs(), floor.abs().to(offset))
     side = torch.sign(torch.arange(quantiles.shape[-1], device=quantiles.device) - middle)
     return median + side * wider
-
-
-def _check_horizon(prediction_length: Any) -> int:
-    """The horizon as an int; rejects fractions, bools and numbers below one."""
-    whole = isinstance(prediction_length, (int, np.integer)) and not isinstance(
-        prediction_length, bool
-    )
-    if not whole or prediction_length < 1:
-        raise ValueError(
-            f"prediction_length must be a whole number of at least 1, got {prediction_length!r}."
-        )
-    return int(prediction_length)
-
-
-def _floors(series: Sequence[ArrayLike], non_negative: bool | Literal["auto"]) -> Array:
-    """[N] smallest value a forecast may take."""
-    if non_negative is True:
-        return np.zeros(len(series))
-    if non_negative is False:
-        return np.full(len(series), -np.inf)
-    smallest: Callable[[ArrayLike], float] = lambda s: float(  # noqa: E731
-        np.nanmin(np.where(np.isfinite(np.asarray(s, dtype=np.float64)), s, np.nan))
-    )
-    return np.array([0.0 if smallest(s) >= 0 else -np.inf for s in series])
-
-
-def _persistence(x: Array) -> float:
-    """Lag-one autocorrelation of the detrended finite values, in [0, 0.99]."""
-    x = x[np.isfinite(x)]
-    if len(x) < 4:
-        return 0.0
-    t = np.arange(len(x))
-    x = x - np.polyval(np.polyfit(t, x, 1), t)
-    power = float(x @ x)
-    return float(np.clip(x[1:] @ x[:-1] / power, 0, 0.99)) if power > 0 else 0.0
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -57,7 +57,10 @@ def at_levels(quantiles: Tensor, trained: Sequence[float], wanted: Sequence[floa
     left = right - 1
     share = (asked - known[left]) / (known[right] - known[left])
     low, high = quantiles[..., left], quantiles[..., right]
-    inside = low + share.clamp(0, 1) * (high - low)
+    # a level that was trained is returned untouched, and rounding never steps past it
+    inside = torch.where(
+        share >= 1, high, torch.minimum(low + share.clamp(0, 1) * (high - low), high)
+    )
     reach = min(2, len(known) - 1)
     lower_slope = (quantiles[..., reach] - quantiles[..., 0]) / (known[reach] - known[0])
     upper_slope = (quantiles[..., -1] - quantiles[..., -1 - reach]) / (
@@ -65,14 +68,14 @@ def at_levels(quantiles: Tensor, trained: Sequence[float], wanted: Sequence[floa
     )
     below = (asked - known[0]).clamp(max=0)
     above = (asked - known[-1]).clamp(min=0)
-    # a level that was trained is returned untouched
     return inside + lower_slope[..., None] * below + upper_slope[..., None] * above
 
 
 def _normal_scores(levels: Sequence[float], like: Tensor) -> Tensor:
     """Normal quantiles of the levels, with the dtype and device of `like`."""
     p = torch.tensor(levels, dtype=torch.float64)
-    return torch.special.ndtri(p).to(like)
+    scores: Tensor = torch.special.ndtri(p)
+    return scores.to(like)
 
 
 def mixture_quantiles(values: Tensor, weights: Tensor, levels: Sequence[float]) -> Tensor:

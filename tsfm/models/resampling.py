@@ -3,8 +3,8 @@
 A small network sees a bounded number of steps and knows some sampling rates better than others.
 Averaging neighbouring steps shows it more of the past; interpolating shows it a short series at a
 rate it knows; a shorter context drops a past that no longer matters. Which view helps is decided
-for every series from its own past alone: each view forecasts the last stretches of the history, and
-the views' forecasts are averaged with weights that fall with their pinball loss there.
+for every series from its own past alone: each view forecasts the last stretches of the history,
+and the views' forecasts are averaged with weights that fall with their pinball loss there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SHARPNESS = 12.0
 """How fast a view's weight falls with its relative loss."""
 _MARGIN = 0.03
 """Relative loss by which the plain view is favoured."""
+_SMALLEST_WEIGHT = 0.03
+"""Views with less weight are not worth a forecast."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ class View:
     context: float = 1.0
 
     def show(self, x: Array, longest: int) -> Array:
-        """The context as this view shows it, at most `longest` points."""
+        """The context as this view shows it: `longest` points at most, half that pooled."""
         if self.pool > 1:
-            return pool_mean(x, self.pool)[-longest:]
+            return pool_mean(x, self.pool)[-max(1, longest // 2) :]
         if self.upsample > 1:
             return interpolate(x, self.upsample)[-longest:]
         return x[-max(1, int(min(len(x), longest) * self.context)) :]
+
+    def season(self, steps: int) -> int:
+        """A season of so many steps in points of this view; 0 when it is no whole number."""
+        return 0 if steps % self.pool else steps // self.pool * self.upsample
 
     def horizon(self, steps: int) -> int:
         """Points to forecast in this view to cover a number of steps."""
@@ -101,9 +107,9 @@ def resampled_quantiles(
     model: TSFM,
     contexts: Sequence[Array],
     horizon: int,
-    season_lengths: Sequence[int | None] | None,
     batch_size: int | Literal["auto"],
     progress: bool,
+    seasons: Sequence[int],
 ) -> Array:
     """Weighted quantiles over views, [N, H, Q] at the trained levels.
 
@@ -115,32 +121,36 @@ def resampled_quantiles(
         Histories, NaN = missing.
     horizon
         Steps to forecast.
-    season_lengths
-        Unused by the present views; the argument keeps one signature for every mode.
     batch_size, progress
         As in `TSFM.forecast`.
+    seasons
+        Season length of each series in steps, 0 where none is known.
     """
-    levels = np.array(model.config.head.quantile_levels)
     longest = model.max_context
     views = [views_of(len(x), horizon, longest) for x in contexts]
-    jobs = [_Job(i, view, 0, horizon) for i, some in enumerate(views) for view in some]
+    back_tests = []
     for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
         size = min(horizon, len(x) // (_WINDOWS + 3), model.config.max_horizon)
-        if size >= 1:
-            jobs += [
-                _Job(i, view, w * size, size) for view in some for w in range(1, _WINDOWS + 1)
-            ]
-    answers = _run(model, contexts, jobs, longest, batch_size, progress)
+        cuts = range(size, size * _WINDOWS + 1, size) if size else ()
+        back_tests += [_Job(i, view, cut, size) for view in some for cut in cuts]
+    levels = np.array(model.config.head.quantile_levels)
     losses: dict[tuple[int, View], list[float]] = {}
-    for job, answer in zip(jobs, answers, strict=True):
-        if job.cut:
-            truth = contexts[job.series][-job.cut :][: job.steps]
-            losses.setdefault((job.series, job.view), []).append(_pinball(truth, answer, levels))
+    answers = _run(model, contexts, back_tests, seasons, batch_size, progress)
+    for job, answer in zip(back_tests, answers, strict=True):
+        truth = contexts[job.series][-job.cut :][: job.steps]
+        losses.setdefault((job.series, job.view), []).append(_pinball(truth, answer, levels))
+    shares: dict[_Job, float] = {}
+    for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
+        # a view of nothing but a gap has no answer, and so no say
+        usable = [view for view in some if np.isfinite(view.show(x, longest)).any()]
+        weights = view_weights([losses.get((i, view), [np.nan]) for view in usable])
+        weights = np.where(weights >= _SMALLEST_WEIGHT, weights, 0)
+        weights /= weights.sum()
+        shares |= {_Job(i, v, 0, horizon): w for v, w in zip(usable, weights, strict=True) if w}
     mixed = np.zeros((len(contexts), horizon, len(levels)))
-    for i, some in enumerate(views):
-        weights = view_weights([losses.get((i, view), [np.nan]) for view in some])
-        finals = [a for j, a in zip(jobs, answers, strict=True) if j.series == i and not j.cut]
-        mixed[i] = sum(w * a for w, a in zip(weights, finals, strict=True))
+    finals = _run(model, contexts, list(shares), seasons, batch_size, progress)
+    for (job, share), answer in zip(shares.items(), finals, strict=True):
+        mixed[job.series] += share * answer
     return mixed
 
 
@@ -158,21 +168,22 @@ def _run(
     model: TSFM,
     contexts: Sequence[Array],
     jobs: list[_Job],
-    longest: int,
+    seasons: Sequence[int],
     batch_size: int | Literal["auto"],
     progress: bool,
 ) -> list[Array]:
     """Answers [steps, Q] of all jobs, batched over series by view."""
     answers: list[Array] = [np.empty(0)] * len(jobs)
-    by_view: dict[tuple[View, bool], list[int]] = {}
+    by_view: dict[View, list[int]] = {}
     for index, job in enumerate(jobs):
-        by_view.setdefault((job.view, job.cut > 0), []).append(index)
-    for (view, _), members in by_view.items():
-        shown, kept = [], []
+        by_view.setdefault(job.view, []).append(index)
+    for view, members in by_view.items():
+        shown: list[Array] = []
+        kept: list[int] = []
         for index in members:
             job = jobs[index]
             x = contexts[job.series]
-            past = view.show(x[: len(x) - job.cut], longest)
+            past = view.show(x[: len(x) - job.cut], model.max_context)
             if np.isfinite(past).any():
                 shown.append(past)
                 kept.append(index)
@@ -181,7 +192,8 @@ def _run(
         if not shown:
             continue
         steps = max(jobs[index].steps for index in kept)
-        quantiles = model.quantiles(shown, view.horizon(steps), batch_size, progress)
+        cycles = [view.season(seasons[jobs[index].series]) for index in kept]
+        quantiles = model.quantiles(shown, view.horizon(steps), batch_size, progress, cycles)
         for index, one in zip(kept, quantiles, strict=True):
             answers[index] = view.back(one, jobs[index].steps)
     return answers
@@ -190,20 +202,25 @@ def _run(
 def view_weights(losses: Iterable[Sequence[float]]) -> Array:
     """Weights of the views from their back-test losses, the plain view first.
 
-    Views without a finite loss get no weight; when the plain view has none it gets all.
+    Windows in which the plain view has no loss (nothing was observed there) are left out; views
+    without a loss in one of the others get no weight. Without any window the plain view gets all.
 
     Parameters
     ----------
     losses
-        One sequence of losses per view.
+        One sequence of losses per view, one loss per window.
     """
-    table = np.array([np.mean(one) for one in losses])
-    if not np.isfinite(table[0]):
-        return np.eye(len(table))[0]
-    base = max(table[0], 1e-12)
-    excess = table / base - 1
+    windows = np.array([list(one) for one in losses])
+    usable = np.isfinite(windows[0])
+    if not usable.any():
+        plain: Array = np.eye(len(windows))[0]
+        return plain
+    table: Array = windows[:, usable].mean(1)
+    with np.errstate(over="ignore"):
+        excess = table / max(table[0], np.finfo(float).tiny) - 1
     excess[0] -= _MARGIN
-    weights = np.where(np.isfinite(excess), np.exp(-_SHARPNESS * (excess - np.nanmin(excess))), 0)
+    weights = np.exp(-_SHARPNESS * (excess - np.nanmin(excess)))
+    weights = np.where(np.isfinite(excess), weights, 0)
     normalised: Array = weights / weights.sum()
     return normalised
 
@@ -219,7 +236,7 @@ def pool_mean(x: Array, k: int) -> Array:
 
 def interpolate(x: Array, u: int) -> Array:
     """`u` points per step, linear between neighbours; a gap stays a gap."""
-    position = np.arange(1 - u, (len(x) - 1) * u + 1) / u
+    position: Array = np.arange(1 - u, (len(x) - 1) * u + 1) / u
     position = position.clip(0, None)
     left = np.floor(position).astype(np.int64)
     right = np.minimum(left + 1, len(x) - 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _CONSTANT = 1e-10
-"""Spread relative to the largest magnitude below which a series counts as constant (float64 noise)."""
+"""Spread, relative to the largest magnitude, below which a series is constant up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Scale:
         return cls(loc * unit, torch.where(scale > _CONSTANT, scale, 0) * unit)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Scaled float32 values `arcsinh((x - loc) / scale)`, same shape; 0 for constant series."""
+        """Float32 `arcsinh((x - loc) / scale)` of the same shape; 0 for constant series."""
         divisor = torch.where(self.scale > 0, self.scale, 1)
         centred = torch.where(self.scale > 0, values.double() - self.loc, 0)
         return torch.asinh(centred / divisor).float()

@@ -23,14 +23,14 @@ def rotary_angles(position: Tensor, d_head: int, base: float) -> tuple[Tensor, T
     Returns
     -------
     tuple of Tensor
-        cos and sin, each [B, 1, T, d_head / 2].
+        cos and sin, each [B, T, 1, 1, d_head / 2].
     """
     exponent = torch.arange(0, d_head, 2, device=position.device, dtype=torch.float32) / d_head
-    angle = position.float()[:, None, :, None] * base**-exponent  # [B, 1, T, d_head/2]
+    angle = position.float()[:, :, None, None, None] * base**-exponent  # [B, T, 1, 1, d_head/2]
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the two halves of the last axis of `x` [B, heads, T, d_head] by the given angles."""
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+    """Rotate the two halves of the last axis of `x` [B, T, ..., d_head] by the given angles."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

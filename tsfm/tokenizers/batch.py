@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from torch import Tensor
@@ -70,3 +70,14 @@ class TokenBatch:
     def holds_data(self) -> Tensor:
         """[B, T] bool, True where a token has at least one observed value."""
         return self.observed.any(-1)
+
+    def select(self, tokens: slice) -> TokenBatch:
+        """The same rows with some of their tokens."""
+        if tokens == slice(None):
+            return self
+        names = ("values", "observed", "start", "length", "kind", "position", "variate")
+        parts = {name: getattr(self, name)[:, tokens] for name in names}
+        for name in ("features", "references"):
+            whole = getattr(self, name)
+            parts[name] = None if whole is None else whole[:, tokens]
+        return replace(self, **parts)

@@ -61,7 +61,12 @@ class FixedPatchTokenizer:
         return N_REFERENCES if self.references else 0
 
     def tokenize(
-        self, z: Tensor, observed: Tensor, prediction_length: int, hidden: Tensor | None = None
+        self,
+        z: Tensor,
+        observed: Tensor,
+        prediction_length: int,
+        hidden: Tensor | None = None,
+        season: Tensor | None = None,
     ) -> TokenBatch:
         """Turn scaled series into tokens.
 
@@ -74,6 +79,8 @@ class FixedPatchTokenizer:
         hidden
             [B, T] bool, context tokens to be treated as unknown (training only): their values
             are blanked and nothing inside or after a hidden run up to its end is used for them.
+        season
+            [B] season lengths known from the calendar, 0 for none; see `find_repeat_lags`.
 
         Returns
         -------
@@ -93,7 +100,7 @@ class FixedPatchTokenizer:
         known = torch.where(mask.any(-1), end, 0).cummax(-1).values
         if hidden is not None:
             z, observed = self._blank(z, observed, hidden[:, :n_context])
-        features, references, error_scale = self._describe(z, observed, end, known)
+        features, references, error_scale = self._describe(z, observed, end, known, season)
         return TokenBatch(
             values=values,
             observed=mask,
@@ -149,13 +156,13 @@ class FixedPatchTokenizer:
         return torch.where(observed, z, 0), observed
 
     def _describe(
-        self, z: Tensor, observed: Tensor, end: Tensor, known: Tensor
+        self, z: Tensor, observed: Tensor, end: Tensor, known: Tensor, season: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Features [B, T, F], references [B, T, P, K] and error scale [B] of the spans ahead."""
         if not self.n_features:
             return None, None, None
         ahead = end.expand(z.shape[0], -1)  # [B, T] start of the span after each token
-        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles)
+        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles, season)
         parts = [cycle_features(cycles, (ahead - z.shape[1]).to(z.dtype))]
         if not self.references:
             return parts[0], None, None

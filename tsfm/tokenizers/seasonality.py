@@ -20,6 +20,7 @@ N_REFERENCES = 5
 
 _CYCLES_AVERAGED = 4
 _RECENT_STEPS = 32
+_SEASON_TRUST = 0.25
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def size_classes(observed: Tensor) -> list[tuple[Tensor, int]]:
     ]
 
 
-def find_cycles(x: Tensor, observed: Tensor, n_cycles: int) -> tuple[RepeatLags, Tensor]:
+def find_cycles(
+    x: Tensor, observed: Tensor, n_cycles: int, season: Tensor | None = None
+) -> tuple[RepeatLags, Tensor]:
     """Repeat lags and significant cycles of every row, independent of left padding.
 
     Parameters
@@ -101,6 +104,8 @@ def find_cycles(x: Tensor, observed: Tensor, n_cycles: int) -> tuple[RepeatLags,
         [B, L] detrended values (0 where missing) and mask.
     n_cycles
         Periodogram peaks per row.
+    season
+        [B] known season lengths, 0 for none; see `find_repeat_lags`.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def find_cycles(x: Tensor, observed: Tensor, n_cycles: int) -> tuple[RepeatLags,
     for rows, size in size_classes(observed):
         recent, mask = (v[rows][:, max(0, length - size) :] for v in (x, observed))
         recent, mask = (F.pad(v, (size - v.shape[1], 0)) for v in (recent, mask))
-        found = find_repeat_lags(recent, mask)
+        found = find_repeat_lags(recent, mask, None if season is None else season[rows])
         lags[rows] = torch.stack([getattr(found, f.name).to(x.dtype) for f in fields(found)], -1)
         if n_cycles:
             cycles[rows] = significant_cycles(recent, mask, n_cycles)
@@ -144,7 +149,7 @@ def variogram(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     return squares.clamp_min(0) / pairs.clamp_min(1), pairs
 
 
-def find_repeat_lags(x: Tensor, observed: Tensor) -> RepeatLags:
+def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) -> RepeatLags:
     """Lags at which the variogram dips significantly below its earlier maximum.
 
     The short lag is the first dip almost as deep as the deepest, the long lag the deepest: for
@@ -155,10 +160,13 @@ def find_repeat_lags(x: Tensor, observed: Tensor) -> RepeatLags:
     ----------
     x, observed
         [B, L] detrended values (0 where missing) and mask.
+    season
+        [B] season lengths known from elsewhere (the calendar), 0 for none. It is the short lag
+        where the variogram dips there at least a quarter as deep as at its deepest.
     """
     length = x.shape[1]
     semi, pairs = variogram(x, observed)
-    n_observed = observed.sum(-1, keepdim=True)
+    n_observed = observed.sum(-1, keepdim=True).to(x.dtype)
     enough = pairs >= (0.3 * n_observed).clamp_min(3)
     spread = (semi * enough)[:, 1:].sum(-1) / enough[:, 1:].sum(-1).clamp_min(1)
     ceiling = torch.where(enough, semi, 0).cummax(-1).values.clamp_min(1e-12)
@@ -168,11 +176,18 @@ def find_repeat_lags(x: Tensor, observed: Tensor) -> RepeatLags:
         inner = semi[:, 2:-1]
         minimum[:, 2:-1] = (inner <= semi[:, 1:-2]) & (inner <= semi[:, 3:])
     significant = dip > (3 / pairs.clamp_min(1).sqrt()).clamp(max=0.7)
-    dip = torch.where(minimum & enough & significant, dip, 0)
-    long_dip, long = dip.max(-1)
-    short = (dip >= 0.85 * long_dip[:, None]).to(torch.int8).argmax(-1)
-    found = long_dip > 0
-    short, long = torch.where(found, short, 0), torch.where(found, long, 0)
+    candidate = torch.where(minimum & enough & significant, dip, 0)
+    long_dip, long = candidate.max(-1)
+    short = (candidate >= 0.85 * long_dip[:, None]).to(torch.int8).argmax(-1)
+    short, long = torch.where(long_dip > 0, short, 0), torch.where(long_dip > 0, long, 0)
+    if season is not None:
+        lag = season.clamp(0, length - 1)
+        at_season = torch.where(enough, dip, 0).gather(1, lag[:, None]).squeeze(1)
+        trusted = (season > 1) & (lag == season) & (at_season > 0)
+        trusted &= at_season >= _SEASON_TRUST * long_dip
+        short = torch.where(trusted, lag, short)
+        long = torch.where(trusted & (long == 0), lag, long)
+    found = short > 0
 
     def error_at(lag: Tensor) -> Tensor:
         return semi.gather(1, lag[:, None]).squeeze(1).sqrt()
@@ -181,8 +196,8 @@ def find_repeat_lags(x: Tensor, observed: Tensor) -> RepeatLags:
     return RepeatLags(
         short=short,
         long=long,
-        short_dip=dip.gather(1, short[:, None]).squeeze(1),
-        long_dip=long_dip,
+        short_dip=torch.where(found, dip.gather(1, short[:, None]).squeeze(1), 0),
+        long_dip=torch.where(found, dip.gather(1, long[:, None]).squeeze(1), 0),
         step_error=step_error,
         short_error=torch.where(found, error_at(short), step_error),
         long_error=torch.where(found, error_at(long), step_error),
@@ -216,7 +231,7 @@ def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05)
         return x.new_zeros(x.shape[0], k, 4)
     n_fft = 1 << (2 * length - 1).bit_length()
     power = torch.fft.rfft(x, n_fft).abs().square()  # [B, n_fft/2 + 1]
-    n_frequencies = observed.sum(-1, keepdim=True).clamp_min(4) / 2
+    n_frequencies = observed.sum(-1, keepdim=True).clamp_min(4).to(x.dtype) / 2
     share = power / (power.sum(-1, keepdim=True).clamp_min(1e-12) * length / n_fft)
     bound = torch.log(n_frequencies / alpha) / n_frequencies
     peak = torch.zeros_like(power, dtype=torch.bool)
@@ -232,7 +247,7 @@ def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05)
     frequency = (index + shift.clamp(-0.5, 0.5)) / n_fft  # [B, k]
     t = torch.arange(-length, 0, device=x.device, dtype=x.dtype)
     angle = 2 * math.pi * frequency[..., None] * t  # [B, k, L]
-    scale = 2 / observed.sum(-1)[:, None].clamp_min(1)
+    scale = 2 / observed.sum(-1)[:, None].clamp_min(1).to(x.dtype)
     cosine = (x[:, None] * angle.cos()).sum(-1) * scale
     sine = (x[:, None] * angle.sin()).sum(-1) * scale
     found = torch.stack([frequency, cosine, sine, top.clamp(max=1)], dim=-1)

@@ -53,12 +53,23 @@ class PretrainConfig:
     """Seed of initialisation and data."""
     precision: str = "auto"
     """"auto" (bf16 where the processor multiplies it natively), "bf16" or "fp32"."""
+    compile: bool = False
+    """Whether to compile the network (needs a C++ compiler on CPU; about twice as fast)."""
     checkpoint_minutes: float = 3.0
     """Minutes between checkpoints."""
     validate_every: int = 2000
     """Steps between validations; 0 switches them off."""
     log_every: int = 20
     """Steps between log lines."""
+
+    def __post_init__(self) -> None:
+        """Check that corpus and model cut series into the same patches."""
+        if self.recipe.patch_length != self.model.tokenizer.patch_length:
+            raise ValueError(
+                f"recipe.patch_length is {self.recipe.patch_length} but "
+                f"model.tokenizer.patch_length is {self.model.tokenizer.patch_length}; "
+                "they must be equal."
+            )
 
     @classmethod
     def load(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
@@ -83,16 +94,23 @@ class PretrainConfig:
         """
         path = Path(path)
         values: dict[str, Any] = yaml.safe_load(path.read_text())
+        overrides = overrides or {}
+        values |= {key: value for key, value in overrides.items() if "." not in key}
         values["model"] = _model_values(values.get("model", "mini"))
         if isinstance(values.get("recipe"), str):
             values["recipe"] = yaml.safe_load((path.parent / values["recipe"]).read_text())
-        for key, value in (overrides or {}).items():
-            *parents, last = key.split(".")
-            target = values
-            for parent in parents:
-                target = target.setdefault(parent, {})
-            target[last] = value
-        return cls.from_dict(values)
+        dotted = {key: value for key, value in overrides.items() if "." in key}
+        return cls.from_dict(_overridden(values, dotted))
+
+    def replace(self, overrides: dict[str, Any]) -> PretrainConfig:
+        """The same run with other values by dotted key.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown.
+        """
+        return self.from_dict(_overridden(self.to_dict(), overrides))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
@@ -104,6 +122,19 @@ class PretrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary."""
         return to_dict(self)
+
+
+def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Nested `values` (changed in place) with other entries by dotted key."""
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
+        target = values
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"Cannot set {key!r}: {parent!r} is a single value.")
+        target[last] = value
+    return values
 
 
 def _model_values(model: str | dict[str, Any]) -> dict[str, Any]:

@@ -75,9 +75,14 @@ class PretrainModule(L.LightningModule):
         self.network = ForecastingNetwork(config.model)
         average = get_ema_multi_avg_fn(config.optimizer.average)
         self.averaged = AveragedModel(self.network, multi_avg_fn=average)
+        if config.compile:
+            compiled = torch.compile(self.network.predict_tokens, dynamic=True)
+            self.network.predict_tokens = compiled  # type: ignore[method-assign]
 
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of one batch."""
+        if self.config.model.backbone.dropout:  # the same draws whether resumed or not
+            torch.manual_seed(1_000_003 * self.config.seed + self.global_step)
         loss = training_loss(self.network, batch)
         self.log("loss", loss, prog_bar=True)
         return loss

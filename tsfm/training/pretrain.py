@@ -90,7 +90,7 @@ def run(
     seed
         Overrides the configuration's seed.
     overrides
-        Values by dotted key for a YAML configuration.
+        Values by dotted key, replacing those of the configuration.
     progress
         Whether to show a progress bar.
 
@@ -102,10 +102,12 @@ def run(
         If a decay branch has no trunk to start from.
     """
     started = time.monotonic()
-    if not isinstance(config, PretrainConfig):
-        values = dict(overrides or {})
-        if seed is not None:
-            values["seed"] = seed
+    values = dict(overrides or {})
+    if seed is not None:
+        values["seed"] = seed
+    if isinstance(config, PretrainConfig):
+        config = config.replace(values)
+    else:
         config = PretrainConfig.load(config, values)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)
@@ -119,12 +121,15 @@ def run(
     first_step = _steps_in(checkpoint) if checkpoint else 0
     saver = SliceCallback(config, out, DECAY if decay_steps else TRUNK, max_minutes, started)
     if first_step < last_step:
-        _trainer(config, out, last_step, saver, progress).fit(
+        _trainer(config, out, first_step, last_step, saver, progress).fit(
             module,
             DataLoader(CorpusStream(config.recipe, config.seed, first_step), batch_size=None),
             ckpt_path=str(checkpoint) if checkpoint else None,
-            weights_only=False,
+            weights_only=True,
         )
+    elif checkpoint:  # at its end already, but perhaps stopped before the model was written
+        module.load_state_dict(_load(checkpoint)["state_dict"])
+        saver.write_model(module, first_step)
     step = max(first_step, saver.step)
     seconds = time.monotonic() - started
     return RunResult(out, step, step >= last_step, seconds)
@@ -187,9 +192,22 @@ class SliceCallback(L.Callback):
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(self.out / self.name)
+        self.write_model(module, trainer.global_step)
+        self.saved_at = time.monotonic()
+
+    def write_model(self, module: PretrainModule, step: int) -> None:
+        """Write the averaged weights and the record of the run.
+
+        Parameters
+        ----------
+        module
+            The module at `step`.
+        step
+            Optimiser steps it has taken.
+        """
         save_network(averaged_network(module), self.out)
         record = {
-            "step": trainer.global_step,
+            "step": step,
             "branch": self.name.removesuffix(".ckpt"),
             "decay_start": module.decay_start,
             "decay_steps": module.decay_steps,
@@ -198,7 +216,6 @@ class SliceCallback(L.Callback):
         unfinished = self.out / (_RUN + ".part")
         unfinished.write_text(json.dumps(record, indent=2) + "\n")
         unfinished.replace(self.out / _RUN)
-        self.saved_at = time.monotonic()
 
     def _validate(self, trainer: L.Trainer, module: Any) -> None:
         """Score the averaged network on held-out series of every family and log the table."""
@@ -208,7 +225,8 @@ class SliceCallback(L.Callback):
         metrics["validation/coverage"] = sum(s.coverage for s in scores) / len(scores)
         for log in trainer.loggers:
             log.log_metrics(metrics, step=trainer.global_step)
-        _write_scores(scores, self.out / "validation.csv", trainer.global_step)
+        name = "validation.csv" if self.name == TRUNK else "validation_decay.csv"
+        _write_scores(scores, self.out / name, trainer.global_step)
 
 
 def averaged_network(module: PretrainModule) -> ForecastingNetwork:
@@ -219,13 +237,11 @@ def averaged_network(module: PretrainModule) -> ForecastingNetwork:
 
 
 def _write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
-    """Append one row per family to a CSV."""
-    new = not path.exists()
-    with path.open("a") as file:
-        if new:
-            file.write("step,family,group,scaled_crps,coverage_80\n")
-        for s in scores:
-            file.write(f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}\n")
+    """Append one row per family to a CSV; rows a resumed run makes again are replaced."""
+    rows = path.read_text().splitlines()[1:] if path.exists() else []
+    rows = [row for row in rows if int(row.split(",")[0]) < step]
+    rows += [f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}" for s in scores]
+    path.write_text("\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n")
 
 
 def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
@@ -251,8 +267,15 @@ def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | Non
 
 def _steps_in(checkpoint: Path) -> int:
     """Optimiser steps a checkpoint has seen."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
-    return int(state["global_step"])
+    return int(_load(checkpoint)["global_step"])
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    """A training state, without unpickling code."""
+    state: dict[str, Any] = torch.load(
+        checkpoint, map_location="cpu", weights_only=True, mmap=True
+    )
+    return state
 
 
 def _start_from(module: PretrainModule, model: str | Path) -> None:
@@ -265,11 +288,18 @@ def _start_from(module: PretrainModule, model: str | Path) -> None:
 
 
 def _trainer(
-    config: PretrainConfig, out: Path, last_step: int, saver: SliceCallback, progress: bool
+    config: PretrainConfig,
+    out: Path,
+    first_step: int,
+    last_step: int,
+    saver: SliceCallback,
+    progress: bool,
 ) -> L.Trainer:
     """A Lightning trainer that does nothing but step, log and call the saver."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    loggers: list[Any] = [CSVLogger(out, name="logs", version="csv")]
+    # every slice has its own CSV: the logger would delete the rows of the slice before
+    version = f"csv_{saver.name.removesuffix('.ckpt')}_{first_step:08d}"
+    loggers: list[Any] = [CSVLogger(out, name="logs", version=version)]
     try:
         loggers.append(TensorBoardLogger(out, name="logs", version="tensorboard"))
     except ModuleNotFoundError:

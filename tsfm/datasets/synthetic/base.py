@@ -1,7 +1,7 @@
 """What every generator family is made of: the `Family` record and batched random draws.
 
-A family turns a `torch.Generator` into a batch of series. All draws go through the helpers below so that
-the same code runs on CPU and GPU and a seed decides everything.
+A family turns a `torch.Generator` into a batch of series. All draws go through the helpers below
+so that the same code runs on CPU and GPU and a seed decides everything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Family:
     name
         Identifier used in recipes, logs and validation tables.
     group
-        Group of the recipe this family belongs to (calendar, trend_season, ets, sarima, gp, sde, ops, shapes, causal).
+        Group of the recipe this family belongs to (calendar, trend_season, ets, sarima, gp, sde,
+        ops, shapes, causal).
     sample
         `sample(n, length, rng)` returns `[n, length]` finite float32 on `rng.device`.
     summary
@@ -54,7 +55,7 @@ def normal(rng: torch.Generator, *shape: int) -> Tensor:
 
 
 def student_t(rng: torch.Generator, dof: float, *shape: int) -> Tensor:
-    """Student-t draws (normal over a root chi-square approximated by `ceil(dof)` squared normals)."""
+    """Student-t draws: a normal over a root chi-square of `ceil(dof)` squared normals."""
     k = math.ceil(dof)
     chi2 = torch.zeros(shape, device=rng.device)
     for _ in range(k):

@@ -1,0 +1,128 @@
+"""What a caller hands to `TSFM`: checked series and horizons, and what the series imply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def check_horizon(prediction_length: Any) -> int:
+    """The horizon as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is a fraction, a bool or a number below one.
+    """
+    whole = isinstance(prediction_length, (int, np.integer)) and not isinstance(
+        prediction_length, bool
+    )
+    if not whole or prediction_length < 1:
+        raise ValueError(
+            f"prediction_length must be a whole number of at least 1, got {prediction_length!r}."
+        )
+    return int(prediction_length)
+
+
+def check_seasons(season_lengths: Sequence[int | None] | None, n_series: int) -> list[int]:
+    """Season length of each series, 0 where none is known.
+
+    Raises
+    ------
+    ValueError
+        If there is not one per series.
+    """
+    if season_lengths is None:
+        return [0] * n_series
+    if len(season_lengths) != n_series:
+        raise ValueError(
+            f"season_lengths has {len(season_lengths)} entries for {n_series} series; "
+            "give one per series, None where there is no season."
+        )
+    return [int(season or 0) for season in season_lengths]
+
+
+def check_contexts(
+    series: Sequence[ArrayLike], context_length: int | None, longest: int
+) -> list[Array]:
+    """Float64 copies without leading gaps; NaN is what is missing.
+
+    Parameters
+    ----------
+    series
+        One-dimensional arrays.
+    context_length
+        Use at most that many last steps; None for all.
+    longest
+        Steps the network can see.
+
+    Raises
+    ------
+    ValueError
+        If a series is not a list of numbers or has no finite value; the message names it.
+    """
+    if context_length is not None and context_length < 1:
+        raise ValueError(f"context_length must be at least 1, got {context_length}.")
+    contexts = []
+    for i, one in enumerate(series):
+        x = _as_float(one, i)
+        x[~np.isfinite(x)] = np.nan
+        if context_length is not None:
+            x = x[-context_length:]
+        finite = np.isfinite(x)
+        if not finite[-longest:].any():
+            raise ValueError(
+                f"Series {i} has no finite value in its last {min(len(x), longest)} steps; "
+                "drop it or fill it before forecasting."
+            )
+        contexts.append(x[finite.argmax() :])
+    return contexts
+
+
+def _as_float(one: ArrayLike, i: int) -> Array:
+    """A float64 copy of series `i`."""
+    try:
+        x = np.array(one, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Series {i} is not a list of numbers: {error}.") from None
+    if x.ndim != 1:
+        raise ValueError(
+            f"Series {i} must be one-dimensional, got shape {x.shape}; give a list of series."
+        )
+    return x
+
+
+def floors(series: Sequence[ArrayLike], non_negative: bool | Literal["auto"]) -> Array:
+    """[N] smallest value a forecast may take.
+
+    Parameters
+    ----------
+    series
+        The histories, each with at least one finite value.
+    non_negative
+        True: zero; False: nothing; "auto": zero where no value of the history lies below it.
+    """
+    if non_negative is True:
+        return np.zeros(len(series))
+    if non_negative is False:
+        return np.full(len(series), -np.inf)
+    smallest = (np.asarray(s, dtype=np.float64) for s in series)
+    return np.array([0.0 if x[np.isfinite(x)].min() >= 0 else -np.inf for x in smallest])
+
+
+def persistence(x: Array) -> float:
+    """Lag-one autocorrelation of the detrended finite values, in [0, 0.99]."""
+    x = x[np.isfinite(x)]
+    peak = np.abs(x).max(initial=0.0)
+    if len(x) < 4 or peak == 0:
+        return 0.0
+    x = x / peak  # squares must neither overflow nor vanish
+    t = np.arange(len(x))
+    x = x - np.polyval(np.polyfit(t, x, 1), t)
+    power = float(x @ x)
+    return float(np.clip(x[1:] @ x[:-1] / power, 0, 0.99)) if power > 0 else 0.0

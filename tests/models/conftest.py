@@ -31,7 +31,7 @@ class RecordingModel:
         self.n_levels = 9
         self.shown: list[tuple[np.ndarray, int]] = []
 
-    def quantiles(self, contexts, horizon, batch_size="auto", progress=False):
+    def quantiles(self, contexts, horizon, batch_size="auto", progress=False, seasons=None):
         self.shown += [(x.copy(), horizon) for x in contexts]
         last = np.array([x[np.isfinite(x)][-1] for x in contexts])
         spread = np.linspace(-1, 1, self.n_levels) * 0.1

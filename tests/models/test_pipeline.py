@@ -179,11 +179,11 @@ def test_batches_halve_when_memory_runs_out(tiny, monkeypatch):
     sizes = []
     original = TSFM._pass
 
-    def fussy(self, contexts, length, horizon):
+    def fussy(self, contexts, *others):
         sizes.append(len(contexts))
         if len(contexts) > 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return original(self, contexts, length, horizon)
+        return original(self, contexts, *others)
 
     monkeypatch.setattr(TSFM, "_pass", fussy)
     np.testing.assert_allclose(tiny.forecast(series, 8).quantiles, whole, atol=1e-4)
@@ -235,3 +235,19 @@ def test_gpu_and_cpu_agree(tiny, tiny_folder):
     for horizon in (24, 1100):
         one, two = (m.forecast(series, horizon).quantiles for m in (tiny, gpu))
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-2)
+
+
+def test_known_seasons(tiny):
+    x = wave(60, period=24)
+    plain = tiny.forecast([x, x], 24).quantiles
+    none = tiny.forecast([x, x], 24, season_lengths=[None, 0]).quantiles
+    assert np.array_equal(plain, none)
+    for mode in MODES:
+        both = tiny.forecast([x, wave(200)], 24, season_lengths=[24, None], mode=mode).quantiles
+        assert np.isfinite(both).all()
+        alone = tiny.forecast([x], 24, season_lengths=[24], mode=mode).quantiles
+        np.testing.assert_allclose(both[:1], alone, atol=1e-5)
+    for long in (61, 5000):  # longer than the history: no harm
+        assert np.isfinite(tiny.forecast([x], 24, season_lengths=[long]).quantiles).all()
+    with pytest.raises(ValueError, match="season_lengths has 1 entries for 2 series"):
+        tiny.forecast([x, x], 24, season_lengths=[24])

@@ -79,7 +79,7 @@ def test_weights():
 
 def test_backtests_are_shown_the_past_only(recording):
     x = np.arange(300.0)  # a value names its step
-    answer = resampled_quantiles(recording, [x], 24, None, "auto", False)
+    answer = resampled_quantiles(recording, [x], 24, "auto", False, [0])
     assert answer.shape == (1, 24, 9)
     newest = {int(np.floor(shown[-1])) for shown, _ in recording.shown}
     ends = {300 - 24 * window for window in (0, 1, 2, 3)}
@@ -95,20 +95,27 @@ def test_backtests_are_shown_the_past_only(recording):
 def test_weights_depend_on_the_future_only_through_the_loss(recording, cut):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300).cumsum()
-    resampled_quantiles(recording, [x], 24, None, "auto", False)
-    before = [shown for shown, _ in recording.shown]
+    resampled_quantiles(recording, [x], 24, "auto", False, [0])
+    views = len(views_of(300, 24, recording.max_context))
+    before = [shown for shown, _ in recording.shown[: 3 * views]]  # back-tests come first
     recording.shown.clear()
     changed = x.copy()
     changed[-cut:] += 100
-    resampled_quantiles(recording, [changed], 24, None, "auto", False)
-    after = [shown for shown, _ in recording.shown]
+    resampled_quantiles(recording, [changed], 24, "auto", False, [0])
+    after = [shown for shown, _ in recording.shown[: 3 * views]]
     same = sum(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True))
-    views = len(views_of(300, 24, recording.max_context))
     assert same == views * (4 - cut // 24)  # every view of every back-test that ends earlier
 
 
 def test_a_view_of_nothing_but_a_gap_has_no_say(recording):
     x = np.full(400, np.nan)
     x[:250] = np.sin(np.arange(250.0))
-    answer = resampled_quantiles(recording, [x, np.ones(3)], 12, None, "auto", False)
+    answer = resampled_quantiles(recording, [x, np.ones(3)], 12, "auto", False, [0, 0])
     assert np.isfinite(answer).all()
+
+
+def test_seasons_in_points_of_a_view():
+    assert PLAIN.season(24) == 24
+    assert View(pool=6).season(24) == 4
+    assert View(pool=7).season(24) == 0
+    assert View(upsample=4).season(12) == 48

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tsfm.tokenizers.references import simple_forecasts
 from tsfm.tokenizers.seasonality import (
     cycle_features,
     detrend,
     find_cycles,
     find_repeat_lags,
     significant_cycles,
-    simple_forecasts,
     size_classes,
     variogram,
 )

@@ -7,14 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.tokenizers.batch import Kind, TokenBatch
-from tsfm.tokenizers.seasonality import (
-    N_REFERENCES,
-    RepeatLags,
-    cycle_features,
-    detrend,
-    find_cycles,
-    simple_forecasts,
-)
+from tsfm.tokenizers.references import N_REFERENCES, simple_forecasts
+from tsfm.tokenizers.seasonality import RepeatLags, cycle_features, detrend, find_cycles
 
 _ROW_FEATURES = 8
 _TOKEN_FEATURES = 2

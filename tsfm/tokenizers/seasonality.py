@@ -1,9 +1,6 @@
-"""What a context says about its own cycles: repeat lags, periodogram peaks and simple forecasts.
+"""What a context says about its own cycles: repeat lags and periodogram peaks.
 
-Small models learn slowly to copy a profile from one day ago when a day is not a multiple of the
-patch length. Everything here hands them that knowledge: which lag the series repeats at, the phase
-of its significant cycles, and what the repeats say about the steps ahead. All of it is computed
-from the observed context alone, in a few FFTs, identically on CPU and GPU.
+Both are computed from the observed context alone, in a few FFTs, identically on CPU and GPU.
 """
 
 from __future__ import annotations
@@ -15,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-N_REFERENCES = 5
-"""Last value, last short cycle, mean of short cycles, last long cycle, recent mean."""
-
-_CYCLES_AVERAGED = 4
-_RECENT_STEPS = 32
 _SEASON_TRUST = 0.25
+"""Share of the deepest dip that a calendar season must show to be believed."""
+_LONG_TOLERANCE = 1.15
+"""A lag is as good as the best up to so many times the best mean squared difference."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +147,9 @@ def variogram(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
 def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) -> RepeatLags:
     """Lags at which the variogram dips significantly below its earlier maximum.
 
-    The short lag is the first dip almost as deep as the deepest, the long lag the deepest: for
-    hourly data with a weekly pattern typically 24 and 168. A dip counts when it exceeds about
-    three standard errors of a variogram of white noise.
+    The short lag is the first dip almost as deep as the deepest, the long lag the first that is
+    as deep up to sampling error: for hourly data with a weekly pattern typically 24 and 168. A
+    dip counts when it exceeds about three standard errors of a variogram of white noise.
 
     Parameters
     ----------
@@ -177,14 +172,14 @@ def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) 
         minimum[:, 2:-1] = (inner <= semi[:, 1:-2]) & (inner <= semi[:, 3:])
     significant = dip > (3 / pairs.clamp_min(1).sqrt()).clamp(max=0.7)
     candidate = torch.where(minimum & enough & significant, dip, 0)
-    long_dip, long = candidate.max(-1)
-    short = (candidate >= 0.85 * long_dip[:, None]).to(torch.int8).argmax(-1)
-    short, long = torch.where(long_dip > 0, short, 0), torch.where(long_dip > 0, long, 0)
+    deepest = candidate.amax(-1, keepdim=True)
+    short = _first_lag(candidate >= 0.85 * deepest, deepest > 0)
+    long = _first_lag(candidate >= 1 - _LONG_TOLERANCE * (1 - deepest), deepest > 0)
     if season is not None:
         lag = season.clamp(0, length - 1)
         at_season = torch.where(enough, dip, 0).gather(1, lag[:, None]).squeeze(1)
         trusted = (season > 1) & (lag == season) & (at_season > 0)
-        trusted &= at_season >= _SEASON_TRUST * long_dip
+        trusted &= at_season >= _SEASON_TRUST * deepest.squeeze(1)
         short = torch.where(trusted, lag, short)
         long = torch.where(trusted & (long == 0), lag, long)
     found = short > 0
@@ -203,6 +198,11 @@ def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) 
         long_error=torch.where(found, error_at(long), step_error),
         spread=spread.sqrt(),
     )
+
+
+def _first_lag(fitting: Tensor, found: Tensor) -> Tensor:
+    """[B] the shortest fitting lag [B, L] of rows where one was found [B, 1], else 0."""
+    return torch.where(found.squeeze(1), fitting.to(torch.int8).argmax(-1), 0)
 
 
 def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05) -> Tensor:
@@ -279,78 +279,3 @@ def cycle_features(cycles: Tensor, step: Tensor) -> Tensor:
     period = -torch.log2(frequency.clamp_min(1e-6)) / 10 * present
     features = [value, quadrature, period.expand_as(value), share.expand_as(value)]
     return torch.cat(features, dim=-1)
-
-
-def last_observed(z: Tensor, observed: Tensor) -> Tensor:
-    """[B, L + 1]: the last observed value before each step; 0 where there is none."""
-    steps = torch.arange(1, z.shape[1] + 1, device=z.device)
-    latest = torch.where(observed, steps, 0).cummax(-1).values
-    latest = torch.cat([torch.zeros_like(latest[:, :1]), latest], dim=1)
-    padded = torch.cat([torch.zeros_like(z[:, :1]), torch.where(observed, z, 0)], dim=1)
-    return padded.gather(1, latest)
-
-
-def _repeats(
-    z: Tensor, observed: Tensor, steps: Tensor, known: Tensor, lag: Tensor, n_cycles: int
-) -> tuple[Tensor, Tensor]:
-    """Values one, two, ... cycles before `steps` that lie before `known`; [n_cycles, B, T, P]."""
-    size = lag.clamp_min(1)[:, None, None]
-    back = torch.div(steps - known[..., None] + size, size, rounding_mode="floor").clamp_min(1)
-    newest = steps - back * size
-    index = torch.stack([newest - j * size for j in range(n_cycles)])  # [n, B, T, P]
-    usable = (index >= 0) & (index < z.shape[1]) & (lag > 0)[:, None, None]
-    flat = index.clamp(0, z.shape[1] - 1).transpose(0, 1).flatten(1)  # [B, n T P]
-    shape = (z.shape[0], n_cycles, *steps.shape[1:])
-    values = z.gather(1, flat).view(shape).transpose(0, 1)
-    usable = usable & observed.gather(1, flat).view(shape).transpose(0, 1)
-    return torch.where(usable, values, 0), usable
-
-
-def simple_forecasts(
-    z: Tensor, observed: Tensor, start: Tensor, known: Tensor, patch_length: int, lags: RepeatLags
-) -> Tensor:
-    """What last value and seasonal repeats say about spans ahead.
-
-    Parameters
-    ----------
-    z, observed
-        [B, L] scaled context and mask.
-    start
-        [B, T] first step of each span.
-    known
-        [B, T] step before which values may be used.
-    patch_length
-        Steps per span, P.
-    lags
-        Repeat lags of the rows.
-
-    Returns
-    -------
-    Tensor
-        [B, T, P, N_REFERENCES].
-    """
-    length = z.shape[1]
-    steps = start[..., None] + torch.arange(patch_length, device=z.device)  # [B, T, P]
-    at = known.clamp(0, length)
-    last = last_observed(z, observed).gather(1, at)[..., None].expand(steps.shape)  # [B, T, P]
-    total = F.pad(torch.where(observed, z, 0).cumsum(-1), (1, 0))
-    count = F.pad(observed.cumsum(-1), (1, 0))
-    since = (at - _RECENT_STEPS).clamp_min(0)
-    n_recent = count.gather(1, at) - count.gather(1, since)
-    recent_sum = total.gather(1, at) - total.gather(1, since)
-    recent = (recent_sum / n_recent.clamp_min(1))[..., None].expand(steps.shape)
-    recent = torch.where((n_recent > 0)[..., None], recent, last)
-    values, usable = _repeats(z, observed, steps, known, lags.short, _CYCLES_AVERAGED)
-    n_usable = usable.sum(0)
-    mean = torch.where(n_usable > 0, values.sum(0) / n_usable.clamp_min(1), last)
-    short = _first_usable(values, usable, last)
-    long = _first_usable(*_repeats(z, observed, steps, known, lags.long, 2), short)
-    return torch.stack([last, short, mean, long, recent], dim=-1)
-
-
-def _first_usable(values: Tensor, usable: Tensor, fallback: Tensor) -> Tensor:
-    """First usable of the stacked candidates [n, B, T, P], else the fallback."""
-    picked = fallback
-    for value, ok in zip(values.flip(0), usable.flip(0), strict=True):
-        picked = torch.where(ok, value, picked)
-    return picked

@@ -38,7 +38,7 @@ class TrainingLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.module.averaged.update_parameters(self.network)
-        return float(loss)
+        return float(loss.detach())
 
     def warm_up(self, batches: list[WindowBatch]) -> None:
         """Twice through each shape of window there is, so that all is compiled."""

@@ -23,8 +23,10 @@ Array = NDArray[np.float64]
 
 _POOLINGS = (2, 3, 4, 6, 8, 12)
 _SHORTEST_POOLED = 32
+_CONTEXTS = (0.75, 0.5, 0.25, 0.125)
+_SHORTEST_CONTEXT = 24
 _LONGEST_UPSAMPLED = 256
-_WINDOWS = 3
+_WINDOWS = 4
 _SHARPNESS = 12.0
 """How fast a view's weight falls with its relative loss."""
 _MARGIN = 0.03
@@ -99,7 +101,7 @@ def views_of(length: int, horizon: int, longest: int) -> list[View]:
     views += [View(pool=k) for k in _POOLINGS if length >= _SHORTEST_POOLED * k and horizon >= k]
     if length <= _LONGEST_UPSAMPLED:
         views += [View(upsample=u) for u in (2, 4) if length * u <= longest]
-    views += [View(context=c) for c in (0.5, 0.25) if min(length, longest) * c >= 32]
+    views += [View(context=c) for c in _CONTEXTS if min(length, longest) * c >= _SHORTEST_CONTEXT]
     return views
 
 

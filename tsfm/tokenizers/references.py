@@ -30,9 +30,9 @@ def last_observed(z: Tensor, observed: Tensor) -> Tensor:
 
 
 def _repeats(
-    z: Tensor, observed: Tensor, steps: Tensor, known: Tensor, lag: Tensor, n_cycles: int
+    z: Tensor, available: Tensor, steps: Tensor, known: Tensor, lag: Tensor, n_cycles: int
 ) -> tuple[Tensor, Tensor]:
-    """Values one, two, ... cycles before `steps` that lie before `known`; [n_cycles, B, T, P]."""
+    """Values one, two, ... cycles before `steps`, available at `known`; [n_cycles, B, T, P]."""
     size = lag.clamp_min(1)[:, None, None]
     back = torch.div(steps - known[..., None] + size, size, rounding_mode="floor").clamp_min(1)
     newest = steps - back * size
@@ -41,7 +41,7 @@ def _repeats(
     flat = index.clamp(0, z.shape[1] - 1).transpose(0, 1).flatten(1)  # [B, n T P]
     shape = (z.shape[0], n_cycles, *steps.shape[1:])
     values = z.gather(1, flat).view(shape).transpose(0, 1)
-    usable = usable & observed.gather(1, flat).view(shape).transpose(0, 1)
+    usable &= available.gather(1, flat).view(shape).transpose(0, 1) <= known[..., None]
     return torch.where(usable, values, 0), usable
 
 
@@ -58,7 +58,8 @@ def bridge_gaps(z: Tensor, observed: Tensor, longest: int) -> tuple[Tensor, Tens
     Returns
     -------
     tuple of Tensor
-        [B, L] values (0 where still missing) and mask.
+        [B, L] values (0 where still missing), and [B, L] the number of steps that must have passed
+        for a value to be known: a bridged one waits for the right end of its gap.
     """
     length = z.shape[1]
     steps = torch.arange(length, device=z.device)
@@ -66,8 +67,9 @@ def bridge_gaps(z: Tensor, observed: Tensor, longest: int) -> tuple[Tensor, Tens
     right = torch.where(observed, steps, 2 * length).flip(-1).cummin(-1).values.flip(-1)
     known = observed | (right - left <= longest + 1)
     a, b = z.gather(1, left.clamp_min(0)), z.gather(1, right.clamp(max=length - 1))
-    share = (steps - left) / (right - left).clamp_min(1)
-    return torch.where(known, torch.where(observed, z, a + share * (b - a)), 0), known
+    share = (steps - left).to(z.dtype) / (right - left).clamp_min(1)
+    bridged = torch.where(known, torch.where(observed, z, a + share * (b - a)), 0)
+    return bridged, torch.where(known, right + 1, 2 * length + 1)
 
 
 def simple_forecasts(
@@ -104,12 +106,12 @@ def simple_forecasts(
     recent_sum = total.gather(1, at) - total.gather(1, since)
     recent = (recent_sum / n_recent.clamp_min(1))[..., None].expand(steps.shape)
     recent = torch.where((n_recent > 0)[..., None], recent, last)
-    z, observed = bridge_gaps(z, observed, _GAP_BRIDGED)
-    values, usable = _repeats(z, observed, steps, known, lags.short, _CYCLES_TRIED)
+    z, available = bridge_gaps(z, observed, _GAP_BRIDGED)
+    values, usable = _repeats(z, available, steps, known, lags.short, _CYCLES_TRIED)
     n_usable = usable.sum(0)
     mean = torch.where(n_usable > 0, values.sum(0) / n_usable.clamp_min(1), last)
     short = _first_usable(values, usable, last)
-    long = _first_usable(*_repeats(z, observed, steps, known, lags.long, _CYCLES_TRIED), short)
+    long = _first_usable(*_repeats(z, available, steps, known, lags.long, _CYCLES_TRIED), short)
     return torch.stack([last, short, mean, long, recent], dim=-1)
 
 

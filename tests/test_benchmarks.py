@@ -1,0 +1,99 @@
+"""The benchmark scripts start, measure something, and say where it was measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ["inference", "generation", "training", "frames"]
+
+
+def run(script: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def common():
+    spec = importlib.util.spec_from_file_location("common", ROOT / "benchmarks" / "common.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help(script):
+    text = run(script, "--help")
+    assert f"python benchmarks/{script}.py" in text
+    assert "--threads" in text
+    assert f"{script}.py" in (ROOT / "benchmarks" / "README.md").read_text()
+
+
+def test_generation_measures_and_records(tmp_path):
+    out = tmp_path / "generation.json"
+    words = ["--families", "waves", "--n", "8", "--mixture-n", "8", "--length", "128"]
+    text = run("generation", *words, "--repeats", "1", "--chunks", "0", "--out", str(out))
+    assert "| waves | shapes |" in text
+    record = json.loads(out.read_text())
+    assert record["results"]["families"][0]["series_per_second"] > 0
+    assert record["benchmark"] == "generation"
+    assert record["command"].startswith("python benchmarks/generation.py --families waves")
+    assert str(tmp_path) not in record["command"]
+    assert {"cpu", "cores"} <= set(record["machine"])
+    assert {"python", "torch", "tsfm"} <= set(record["versions"])
+    assert record["date"].endswith("+00:00")
+    assert record["threads"] == 2
+    assert "load_average_at_start" in record
+    assert "commit" in record
+
+
+def test_summary(common):
+    seconds = [0.1 * i for i in range(1, 12)]
+    assert common.summary(seconds) == pytest.approx(
+        {"n": 11, "median": 0.6, "p90": 1.0, "min": 0.1, "max": 1.1}
+    )
+    assert common.summary([2.0])["p90"] == 2.0
+
+
+def test_series_are_the_same_everywhere(common):
+    series = common.make_series(2, 50)
+    assert series == common.make_series(2, 50)
+    assert series[0] != series[1]
+    assert [len(x) for x in series] == [50, 50]
+
+
+def test_table(common):
+    text = common.table(["job", "s"], [["one", 0.01234], ["many", 12345.6], ["none", None]])
+    assert text.splitlines() == [
+        "| job | s |",
+        "| --- | ---: |",
+        "| one | 0.0123 |",
+        "| many | 12,346 |",
+        "| none | - |",
+    ]
+
+
+@pytest.mark.slow
+def test_inference_measures_every_part(tmp_path):
+    out = tmp_path / "inference.json"
+    words = ["--model", "tests/assets/tiny", "--rounds", "1", "--calls", "1", "--series", "2"]
+    words += ["--many-repeats", "1", "--cold-repeats", "1", "--start-repeats", "1"]
+    run("inference", *words, "--threads", "1", "--out", str(out))
+    jobs = {job["job"]: job for job in json.loads(out.read_text())["results"]["jobs"]}
+    assert jobs["tsfm: 1 series, context 2048, horizon 96"]["median"] > 0
+    assert jobs["tsfm: 2 series, context 512, horizon 48, as arrays"]["peak_mb"] > 50
+    assert "tsfm forecast --help" in jobs

@@ -104,7 +104,7 @@ def command_line(arguments: Sequence[str]) -> str:
         path = Path(text)
         if path.is_absolute():
             inside = path.is_relative_to(ROOT)
-            text = str(path.relative_to(ROOT)) if inside else "/".join(("...", *path.parts[-3:]))
+            text = str(path.relative_to(ROOT)) if inside else "/".join(("...", *path.parts[-2:]))
         shown.append(text)
     return shlex.join(["python", *shown])
 

@@ -300,11 +300,11 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         """
         from tsfm.plotting import PLOT_LEVELS, plot_forecast
 
-        with warnings.catch_warnings():
+        if forecast is None:
+            forecast = self.predict(X, quantile_levels=PLOT_LEVELS)
+        with warnings.catch_warnings():  # the forecast has given them already
             warnings.simplefilter("ignore", DataWarning)
             panel = self._panel(X)
-            if forecast is None:
-                forecast = self.predict(X, quantile_levels=PLOT_LEVELS)
         return plot_forecast(panel, forecast, ax)
 
     def save(self, path: str | Path) -> None:

@@ -79,7 +79,9 @@ def load_model(model: str | Path | ForecastModel, device: str = "auto") -> Forec
     from tsfm.models.hub import resolve
 
     folder = resolve(model)
-    newest = max(file.stat().st_mtime_ns for file in folder.iterdir())
+    # a run in progress also writes other files here, and removes them again
+    parts = [file for file in folder.iterdir() if file.suffix in (".json", ".safetensors")]
+    newest = max(file.stat().st_mtime_ns for file in parts)
     key = (str(folder.resolve()), newest, device)
     with _lock:
         if key in _loaded:

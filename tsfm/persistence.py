@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsfm.arguments import check_levels
 from tsfm.frames.panel import Panel
-from tsfm.frames.storage import SCHEMA, load_panel, save_panel
+from tsfm.frames.storage import ARRAYS, SCHEMA, load_panel, save_panel
 
 if TYPE_CHECKING:
     from tsfm.forecaster import Forecaster
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _PARAMETERS = "forecaster.json"
 _MODEL = "model"
+_MODEL_FILES = ("config.json", "model.safetensors", "README.md")
 
 
 def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
@@ -39,6 +40,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     (folder / _PARAMETERS).write_text(text, encoding="utf-8")
     if hasattr(forecaster, "panel_"):
         save_panel(forecaster.panel_, folder)
+    else:  # what an earlier save left there is not this forecaster's
+        for name in (SCHEMA, ARRAYS):
+            (folder / name).unlink(missing_ok=True)
 
 
 def load_forecaster(folder: Path) -> tuple[dict[str, Any], Panel | None]:
@@ -77,9 +81,12 @@ def _save_model(model: Any, folder: Path) -> str | None:
 
         if str(model) in {info.name for info in list_models()}:
             return str(model)
-        source = resolve(model)
-        if source.resolve() != (folder / _MODEL).resolve():
-            shutil.copytree(source, folder / _MODEL, dirs_exist_ok=True)
+        source, target = resolve(model), folder / _MODEL
+        if source.resolve() != target.resolve():
+            target.mkdir(exist_ok=True)
+            for file in source.iterdir():  # not the state and logs of a training run
+                if file.name in _MODEL_FILES:
+                    shutil.copyfile(file, target / file.name)
         return None
     save = getattr(model, "save_pretrained", None)
     if save is None:

@@ -19,6 +19,12 @@ def weighted_quantile_loss(actual: Float64, quantiles: Float64, levels: Sequence
     quantiles
         `[N, H, Q]` at `levels`.
 
+    Returns
+    -------
+    float
+        Relative to the sum of |actual|; the mean over levels of the summed losses itself where
+        every actual value is zero.
+
     Raises
     ------
     ValueError

@@ -81,4 +81,4 @@ def forecast(
         on_duplicates=on_duplicates,
         device=device,
     )
-    return forecaster.predict(data, prediction_length=prediction_length)
+    return forecaster.fit(data).predict(prediction_length=prediction_length)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from tsfm.models.backbone import mean_pool
 from tsfm.models.config import HeadConfig, ModelConfig, TokenizerConfig
 from tsfm.models.heads import QuantileHead
 from tsfm.models.network import ForecastingNetwork
@@ -135,11 +134,3 @@ def test_hidden_patches_are_targets_but_not_inputs(network):
     batch = network.tokenizer.tokenize(z[:, :128], observed[:, :128], 64, hidden)
     network.predict_tokens(batch).sum().backward()
     assert (z.grad[:, 64:96] == 0).all()
-
-
-def test_mean_pool_counts_tokens_with_data_only():
-    z, observed = torch.zeros(2, 12), torch.zeros(2, 12, dtype=torch.bool)
-    observed[0, 4:] = True
-    batch = FixedPatchTokenizer(4).tokenize(z, observed, 4)
-    states = torch.arange(4.0)[None, :, None].expand(2, -1, 3)
-    assert mean_pool(states, batch)[:, 0].tolist() == [1.5, 0.0]

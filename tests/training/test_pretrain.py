@@ -50,6 +50,15 @@ def batches(monkeypatch) -> list[float]:
     return seen
 
 
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain.shutil, "which", lambda name: None)
+    monkeypatch.setattr(pretrain.torch.cuda, "is_available", lambda: False)
+    config = PretrainConfig.load(ROOT / "configs/pretrain/nano.yaml", {"compile": True})
+    with pytest.raises(ValueError, match="--set compile=false"):
+        pretrain.check_compiler(config)
+    pretrain.check_compiler(config.replace({"compile": False}))
+
+
 def test_slices_end_like_one_run(config, tmp_path, batches):
     whole = go(config, tmp_path / "whole")
     assert (whole.step, whole.finished) == (20, True)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tsfm.evaluation.metrics import DECILES
 from tsfm.evaluation.seasons import calendar_season, parse_frequency
 
 try:
@@ -32,7 +33,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from tsfm.evaluation.protocol import ForecastModel
 
-DECILES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SETTINGS = "tsfm-predictor.json"
 _MODEL = "model"
 
@@ -167,7 +167,7 @@ class TSFMPredictor(Predictor):  # type: ignore[misc]
             "batch_size": self.batch_size,
             "chunk_size": self.chunk_size,
         }
-        (path / _SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+        (path / _SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
 
     @classmethod
     def deserialize(cls, path: Path, device: str = "auto") -> TSFMPredictor:
@@ -182,7 +182,7 @@ class TSFMPredictor(Predictor):  # type: ignore[misc]
         """
         import tsfm
 
-        settings = json.loads((path / _SETTINGS).read_text())
+        settings = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
         model = tsfm.TSFM.from_pretrained(str(path / _MODEL), device=device)
         return cls(model, **settings)
 

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import typer
@@ -41,7 +40,7 @@ class Finding(NamedTuple):
 def doctor() -> None:
     """Check the installation: versions, device, models, and one forecast from end to end."""
     failed = False
-    for check in (_python, _packages, _extras, _device, _kernels, _models, _cache, _forecast):
+    for check in (_python, _packages, _extras, _device, _kernels, _models, _forecast):
         for finding in _careful(check):
             failed |= finding.state == "fail"
             state = typer.style(f"{finding.state:<4}", fg=COLOURS[finding.state])
@@ -109,11 +108,7 @@ def _device() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    wanted = os.environ.get("TSFM_KERNELS", "auto")
-    if wanted not in {"auto", "torch", "triton"}:
-        yield Finding("warn", "kernels", f"TSFM_KERNELS={wanted!r} is none of auto, torch, triton")
-        return
-    yield Finding("ok", "kernels", f"torch's scaled dot product attention (TSFM_KERNELS={wanted})")
+    yield Finding("ok", "kernels", "torch's own scaled dot product attention, on every device")
 
 
 def _models() -> Iterator[Finding]:
@@ -127,22 +122,6 @@ def _models() -> Iterator[Finding]:
     for info in found:
         size = f"{info.n_parameters / 1e6:.2f} M parameters"
         yield Finding("ok", "model", f"{info.name}, {size}, {info.path}")
-
-
-def _cache() -> Iterator[Finding]:
-    import tempfile
-
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root) / "tsfm"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        detail = f"{folder} cannot be written ({error}); set XDG_CACHE_HOME to a folder that can"
-        yield Finding("warn", "cache", detail)
-        return
-    yield Finding("ok", "cache", f"{folder} can be written")
 
 
 def _forecast() -> Iterator[Finding]:

@@ -54,7 +54,8 @@ def _warnings_in_one_line() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        typer.secho(f"warning: {' '.join(str(message).split())}", err=True, fg="yellow")
+        text = _with_flags(" ".join(str(message).split()))
+        typer.secho(f"warning: {text}", err=True, fg="yellow")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)

@@ -149,7 +149,10 @@ def classics(
 
 def _finish(evaluate: Callable[[], EvaluationReport], out: Path | None) -> None:
     from tsfm.cli.errors import note
+    from tsfm.cli.tables import need_writable
 
+    if out is not None:
+        need_writable(out)  # not after an hour of work
     report = evaluate()
     typer.echo(report.table())
     if out is not None:

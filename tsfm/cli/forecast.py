@@ -33,6 +33,7 @@ The range that holds the next week with 98 % probability, at higher accuracy and
 COLUMNS = "Columns"
 REPAIR = "Repair"
 OUTPUT = "Output"
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".webp")
 
 
 FileArgument = Annotated[
@@ -151,15 +152,21 @@ def forecast(
     Nothing is trained and nothing leaves the machine.
     """
     from tsfm.cli.errors import note
-    from tsfm.cli.tables import read_table, write_table
+    from tsfm.cli.tables import check_out, need_writable, read_table, write_table
 
     levels = parse_levels(quantiles)
     if prediction_length < 1:
         raise ValueError(f"--prediction-length must be at least 1, not {prediction_length}")
+    check_out(out)
     if plot is not None:
-        _need_matplotlib()
+        _need_matplotlib(plot)
+        need_writable(plot)
     frame = read_table(
-        file, timestamp_col=timestamp_col, date_format=date_format, timezone=timezone
+        file,
+        id_col=id_col,
+        timestamp_col=timestamp_col,
+        date_format=date_format,
+        timezone=timezone,
     )
 
     from tsfm import Forecaster
@@ -226,8 +233,11 @@ def _one_or_many(names: list[str] | None) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-def _need_matplotlib() -> None:
+def _need_matplotlib(plot: Path) -> None:
     from importlib.util import find_spec
+
+    if plot.suffix.lower() not in PICTURES:
+        raise ValueError(f"--plot {plot}: use one of {', '.join(PICTURES)}")
 
     if find_spec("matplotlib") is None:
         raise ImportError("--plot needs matplotlib; `pip install matplotlib`, or leave --plot out")
@@ -243,6 +253,5 @@ def save_picture(
     from matplotlib import pyplot as plt
 
     forecaster.plot(frame, answer)
-    path.parent.mkdir(parents=True, exist_ok=True)
     plt.savefig(path, dpi=150, bbox_inches="tight")
     plt.close()

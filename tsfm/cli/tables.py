@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +14,13 @@ if TYPE_CHECKING:
 CSV = {".csv", ".tsv", ".txt", ".gz"}
 PARQUET = {".parquet", ".pq"}
 
+_DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}")
+
 
 def read_table(
     path: Path,
     *,
+    id_col: str | None = None,
     timestamp_col: str | None = None,
     date_format: str | None = None,
     timezone: str | None = None,
@@ -26,6 +31,9 @@ def read_table(
     ----------
     path
         A `.csv`, `.tsv`, `.csv.gz` or `.parquet` file; `-` reads CSV from standard input.
+    id_col
+        Column of the ids; by default those with a conventional name. In a CSV file ids that
+        numbers would not give back as they are written ("007") stay text.
     timestamp_col
         Column to parse, "none" for no column. By default every text column that reads as dates.
     date_format
@@ -42,7 +50,8 @@ def read_table(
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, its kind is unknown, or a cell of a timestamp column is no date.
+        If there is no such file, its kind is unknown, a cell of a timestamp column is no date, or
+        its dates could have the day or the month first.
 
     Examples
     --------
@@ -53,19 +62,52 @@ def read_table(
     ...     read_table(file).dtypes["day"].kind
     'M'
     """
-    frame = _load(path)
+    frame = _load(path, id_col)
     if timestamp_col == "none":
         return frame
     if timestamp_col is not None and timestamp_col not in frame.columns:
         names = ", ".join(map(str, frame.columns))
         raise ValueError(f"{path} has no column {timestamp_col!r}; its columns are: {names}")
-    wanted = [timestamp_col] if timestamp_col is not None else list(frame.columns)
+    wanted = [timestamp_col] if timestamp_col is not None else _not_ids(frame, id_col)
     for name in wanted:
         if _is_text(frame[name]) and (name == timestamp_col or _looks_like_dates(frame[name])):
             frame[name] = _parse_dates(frame[name], date_format, keep_utc=timezone is not None)
         if timezone is not None and frame[name].dtype.kind == "M":
             frame[name] = _move_to_zone(frame[name], timezone)
     return frame
+
+
+def need_writable(path: Path) -> None:
+    """Make the folder of a file to be written, before the work that fills it.
+
+    Raises
+    ------
+    OSError
+        If the path is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: no permission in {path.parent}")
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse an `out` that `write_table` could not write, before the work is done.
+
+    Raises
+    ------
+    ValueError, ImportError, OSError
+        If its kind is unknown, Parquet support is missing, or it cannot be written.
+    """
+    if out is None or str(out) == "-":
+        return
+    if _kind(out) == "parquet":
+        _need_pyarrow(out)
+    need_writable(out)
 
 
 def write_table(frame: pd.DataFrame, out: Path | None) -> None:
@@ -81,10 +123,8 @@ def write_table(frame: pd.DataFrame, out: Path | None) -> None:
             text = frame.to_csv(index=False, float_format="%.8g")
         sys.stdout.write(text)
         return
-    kind = _kind(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "parquet":
-        _need_pyarrow(out)
+    check_out(out)
+    if _kind(out) == "parquet":
         frame.to_parquet(out, index=False)
     else:
         separator = "\t" if ".tsv" in out.suffixes else ","
@@ -115,23 +155,53 @@ def _need_pyarrow(path: Path) -> None:
         ) from None
 
 
-def _load(path: Path) -> pd.DataFrame:
+def _load(path: Path, id_col: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    if str(path) == "-":
-        return pd.read_csv(sys.stdin)
-    if not path.is_file():
+    if str(path) != "-" and not path.is_file():
         where = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {where}; give a CSV or Parquet file")
-    if _kind(path) == "parquet":
+    if str(path) != "-" and _kind(path) == "parquet":
         _need_pyarrow(path)
         return pd.read_parquet(path)
+    ids = _id_names(id_col)
     try:
-        return pd.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",")
+        frame = pd.read_csv(
+            sys.stdin if str(path) == "-" else path,
+            sep="\t" if ".tsv" in path.suffixes else ",",
+            dtype=dict.fromkeys(ids, str),
+        )
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path} is empty; it needs a header line and at least one row") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} does not read as CSV: {error}") from None
+    if any(";" in str(name) for name in frame.columns):
+        raise ValueError(
+            f"{path} seems to be separated by semicolons; save it with commas between the columns "
+            "and points in the numbers, or read it in Python with pd.read_csv(..., sep=';')"
+        )
+    for name in ids & set(frame.columns):
+        frame[name] = _numbers_if_exact(frame[name])
+    return frame
+
+
+def _id_names(id_col: str | None) -> set[str]:
+    """Names a column of ids can have here: the conventional ones and the one that was given."""
+    from tsfm.frames.layout import ID_NAMES
+
+    return {*ID_NAMES} if id_col is None else {*ID_NAMES, id_col}
+
+
+def _not_ids(frame: pd.DataFrame, id_col: str | None) -> list[str]:
+    return [name for name in frame.columns if name not in _id_names(id_col)]
+
+
+def _numbers_if_exact(column: pd.Series) -> pd.Series:
+    """Ids as integers where these read like the text; "007" stays text."""
+    if not column.notna().all() or not column.str.fullmatch(r"-?[1-9]\d{0,17}|0").all():
+        return column
+    numbers: pd.Series = column.astype("int64")
+    return numbers
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -157,6 +227,8 @@ def _parse_dates(column: pd.Series, date_format: str | None, *, keep_utc: bool) 
     import pandas as pd
 
     form = date_format
+    if form is None:
+        _refuse_two_readings(column)
     if form is None and not _all_parse(column, None):
         form = "ISO8601" if _all_parse(column, "ISO8601") else None
     utc = pd.to_datetime(column, errors="coerce", utc=True, format=form)
@@ -174,6 +246,20 @@ def _parse_dates(column: pd.Series, date_format: str | None, *, keep_utc: bool) 
     if keep_utc or offsets[0].nunique() > 1:
         return utc
     return pd.to_datetime(column, format=form)
+
+
+def _refuse_two_readings(column: pd.Series) -> None:
+    """Dates such as 01/02/2026, none of which tells day from month, are never guessed."""
+    parts = column.dropna().astype(str).str.extract(_DAY_OR_MONTH_FIRST)
+    if parts.empty or parts.isna().any(axis=None):
+        return
+    first, second = parts[0].astype(int), parts[1].astype(int)
+    if first.max() <= 12 and second.max() <= 12 and (first != second).any():
+        text = column.dropna()[(first != second)].iloc[0]
+        raise ValueError(
+            f"column {column.name!r}: {text!r} can be two dates, and no other cell tells day from "
+            "month; say which with --date-format %d/%m/%Y or --date-format %m/%d/%Y"
+        )
 
 
 def _all_parse(column: pd.Series, form: str | None) -> bool:

@@ -1,1 +1,1 @@
-"""Synthetic and on-disk series for training."""
+"""Synthetic series for training: generators, recipes, augmentations, windows."""

@@ -70,7 +70,7 @@ class Recipe:
         ValueError
             If a key or a family is unknown.
         """
-        return cls.from_dict(yaml.safe_load(Path(path).read_text()))
+        return cls.from_dict(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:

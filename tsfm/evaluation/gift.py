@@ -75,7 +75,8 @@ def find_data(data: str | Path) -> Path:
 
 def read_manifest(data: str | Path) -> list[GiftConfig]:
     """All configurations of a data folder, in the order of its manifest."""
-    entries: list[dict[str, Any]] = json.loads((find_data(data) / "manifest.json").read_text())
+    manifest = (find_data(data) / "manifest.json").read_text(encoding="utf-8")
+    entries: list[dict[str, Any]] = json.loads(manifest)
     return [
         GiftConfig(
             name=name,

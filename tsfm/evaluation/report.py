@@ -133,6 +133,8 @@ class EvaluationReport:
         """
         if metric not in ("mase", "crps"):
             raise ValueError(f"metric {metric!r} is not ranked; use 'mase' or 'crps'")
+        if math.isnan(self.mase if metric == "mase" else self.crps):  # unknown is never first
+            return len(self.others) + 1, len(self.others) + 1
         own = round(self.mase if metric == "mase" else self.crps, 5)
         column = 0 if metric == "mase" else 1
         better = sum(round(row[column], 5) < own for row in self.others.values())
@@ -279,7 +281,7 @@ class EvaluationReport:
         """Write `to_dict` as JSON, making missing folders; NaN becomes null."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        target.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def _count(number: int, noun: str) -> str:

@@ -174,6 +174,8 @@ def _as_arrays(data: Any) -> list[Float64]:
 
 
 def _as_vector(part: Any, what: str) -> Float64:
+    if isinstance(part, np.ma.MaskedArray):  # np.asarray would take the values under the mask
+        part = np.ma.filled(part.astype(np.float64), np.nan)
     array = np.asarray(part)
     if array.ndim != 1:
         raise DataError(

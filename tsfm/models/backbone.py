@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from tsfm.models.config import BackboneConfig
@@ -95,9 +94,3 @@ def build_backbone(config: BackboneConfig) -> TransformerBackbone:
     if config.name == "transformer":
         return TransformerBackbone(config)
     raise ValueError(f"Unknown backbone {config.name!r}; choose 'transformer'.")
-
-
-def mean_pool(states: Tensor, batch: TokenBatch) -> Tensor:
-    """[B, d_model] mean of the states of tokens that hold data."""
-    weight = batch.holds_data.to(states.dtype)[..., None]
-    return (states * weight).sum(1) / weight.sum(1).clamp_min(torch.finfo(states.dtype).tiny)

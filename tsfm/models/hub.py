@@ -93,7 +93,7 @@ def read_config(folder: Path) -> ModelConfig:
     ValueError
         If the checkpoint was written by a newer version or has unknown keys.
     """
-    values: dict[str, Any] = json.loads((folder / _CONFIG).read_text())
+    values: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -132,9 +132,10 @@ def save_network(network: ForecastingNetwork, folder: str | Path) -> None:
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     unfinished = folder / (_WEIGHTS + ".part")
     save_file(weights, unfinished)
+    unfinished.chmod(0o644)  # safetensors writes for the owner alone
     unfinished.replace(folder / _WEIGHTS)
     unfinished = folder / (_CONFIG + ".part")
-    unfinished.write_text(json.dumps(values, indent=2) + "\n")
+    unfinished.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     unfinished.replace(folder / _CONFIG)
 
 
@@ -159,6 +160,6 @@ def count_parameters(folder: Path) -> int:
 def _summary(folder: Path) -> str:
     """First line of prose in the model's card."""
     card = folder / "README.md"
-    lines = card.read_text().splitlines() if card.is_file() else []
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
     prose = [line.strip() for line in lines if line.strip() and line[0] not in "#-|<`"]
     return prose[0] if prose else ""

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+
+def is_whole(number: Any) -> bool:
+    """Whether something is an integer, Python's or numpy's, and no bool."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def check_horizon(prediction_length: Any) -> int:
@@ -19,14 +25,32 @@ def check_horizon(prediction_length: Any) -> int:
     ValueError
         If it is a fraction, a bool or a number below one.
     """
-    whole = isinstance(prediction_length, (int, np.integer)) and not isinstance(
-        prediction_length, bool
-    )
-    if not whole or prediction_length < 1:
+    if not is_whole(prediction_length) or prediction_length < 1:
         raise ValueError(
             f"prediction_length must be a whole number of at least 1, got {prediction_length!r}."
         )
     return int(prediction_length)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a name stands for; "auto" is CUDA when there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {name!r}; take 'auto', 'cpu' or 'cuda'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={name!r} needs a GPU and a CUDA build of PyTorch; 'auto' and 'cpu' do not."
+        )
+    return device
 
 
 def check_seasons(season_lengths: Sequence[int | None] | None, n_series: int) -> list[int]:
@@ -66,8 +90,10 @@ def check_contexts(
     ValueError
         If a series is not a list of numbers or has no finite value; the message names it.
     """
-    if context_length is not None and context_length < 1:
-        raise ValueError(f"context_length must be at least 1, got {context_length}.")
+    if context_length is not None and not (is_whole(context_length) and context_length >= 1):
+        raise ValueError(
+            f"context_length must be a whole number of at least 1, got {context_length!r}."
+        )
     contexts = []
     for i, one in enumerate(series):
         x = _as_float(one, i)

@@ -20,10 +20,19 @@ from tsfm.models.inputs import (
     check_horizon,
     check_seasons,
     floors,
+    is_whole,
     persistence,
+    pick_device,
 )
 from tsfm.models.network import ForecastingNetwork
-from tsfm.models.quantiles import at_levels, check_levels, mixture_quantiles, sample_paths
+from tsfm.models.quantiles import (
+    at_least_as_wide,
+    at_levels,
+    check_levels,
+    mixture_quantiles,
+    sample_paths,
+)
+from tsfm.models.resampling import longest_reach, resampled_quantiles
 from tsfm.models.scaler import Scale
 
 Mode = Literal["fast", "best"]
@@ -47,7 +56,8 @@ class ForecastOutput:
     median
         [N, H].
     context_used
-        [N] steps of history each forecast is based on.
+        [N] steps of history each forecast could draw on; the pooled views of "best" reach
+        further back than one pass does.
     """
 
     quantiles: Array
@@ -94,13 +104,19 @@ class TSFM:
         ------
         FileNotFoundError
             If there is no such model.
+        ValueError
+            If the device or the dtype is not to be had, or the model is no forecaster.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = pick_device(device)
         dtypes = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
         if dtype not in dtypes:
             raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {dtype!r}.")
-        model = cls(load_network(resolve(name_or_dir)).to(device))
+        network = load_network(resolve(name_or_dir))
+        if network.config.task != "forecast":
+            raise ValueError(
+                f"{name_or_dir} is a model for {network.config.task!r}, not forecast."
+            )
+        model = cls(network.to(place))
         model._autocast = dtypes[dtype] is torch.bfloat16
         return model
 
@@ -195,14 +211,12 @@ class TSFM:
         levels = check_levels(quantile_levels)
         horizon = check_horizon(prediction_length)
         contexts = check_contexts(series, context_length, self.max_context)
-        if batch_size != "auto" and batch_size < 1:
-            raise ValueError(f"batch_size must be 'auto' or at least 1, got {batch_size}.")
+        if batch_size != "auto" and not (is_whole(batch_size) and batch_size >= 1):
+            raise ValueError(f"batch_size must be 'auto' or at least 1, got {batch_size!r}.")
         seasons = check_seasons(season_lengths, len(contexts))
         if mode == "fast":
             quantiles = self.quantiles(contexts, horizon, batch_size, progress, seasons)
         elif mode == "best":
-            from tsfm.models.resampling import resampled_quantiles
-
             quantiles = resampled_quantiles(self, contexts, horizon, batch_size, progress, seasons)
         else:
             raise ValueError(f"mode must be 'fast' or 'best', got {mode!r}.")
@@ -211,7 +225,8 @@ class TSFM:
         floor = floors(series, non_negative)
         np.maximum(answer, floor[:, None, None], out=answer)
         np.maximum(median, floor[:, None], out=median)
-        used = np.array([min(len(c), self.max_context) for c in contexts], dtype=np.int64)
+        reach = self.max_context if mode == "fast" else longest_reach(self.max_context)
+        used = np.array([min(len(c), reach) for c in contexts], dtype=np.int64)
         return ForecastOutput(answer, levels, median, used)
 
     def sample_paths(
@@ -261,7 +276,8 @@ class TSFM:
             batch_size=batch_size,
             progress=progress,
         )
-        memory = np.array([persistence(np.asarray(s, dtype=np.float64)) for s in series])
+        contexts = check_contexts(series, context_length, self.max_context)
+        memory = np.array([persistence(x[-self.max_context :]) for x in contexts])
         rng = np.random.default_rng(random_state)
         return sample_paths(output.quantiles, grid, memory, num_samples, rng)
 
@@ -294,7 +310,8 @@ class TSFM:
         n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
         while done < len(order):
             longest = self._padded(len(contexts[order[done]]))
-            n_tokens = (longest + min(horizon, self.config.max_horizon)) // 32 + 1
+            patch = self.config.tokenizer.patch_length
+            n_tokens = (longest + min(horizon, self.config.max_horizon)) // patch + 1
             size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens * n_paths))
             rows = [
                 i for i in order[done : done + size] if self._padded(len(contexts[i])) == longest
@@ -354,9 +371,7 @@ class TSFM:
             step = self.config.max_horizon
             spread = self._network_quantiles(torch.from_numpy(history), step, seasons)
             spread = spread.view(n_rows, n_paths, step, n_paths).transpose(1, 2).flatten(2)
-            latest = _at_least_as_wide(
-                mixture_quantiles(spread, weights, levels), parts or [first]
-            )
+            latest = at_least_as_wide(mixture_quantiles(spread, weights, levels), parts or [first])
             parts.append(latest)
             remaining -= step
         return parts
@@ -373,18 +388,6 @@ class TSFM:
         trained = self.config.head.quantile_levels
         answer: Array = at_levels(torch.from_numpy(quantiles), trained, levels).numpy().copy()
         return answer
-
-
-def _at_least_as_wide(quantiles: Tensor, before: list[Tensor]) -> Tensor:
-    """Stretch quantiles [B, H, Q] about the median so that intervals never shrink past a pass."""
-    middle = quantiles.shape[-1] // 2
-    reach = before[-1][:, -1:]  # the last forecast step of the pass before
-    floor = reach - reach[..., middle : middle + 1]
-    median = quantiles[..., middle : middle + 1]
-    offset = quantiles - median
-    wider = torch.maximum(offset.abs(), floor.abs().to(offset))
-    side = torch.sign(torch.arange(quantiles.shape[-1], device=quantiles.device) - middle)
-    return median + side * wider
 
 
 def _out_of_memory(error: BaseException) -> bool:

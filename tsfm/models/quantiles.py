@@ -108,6 +108,31 @@ def mixture_quantiles(values: Tensor, weights: Tensor, levels: Sequence[float]) 
     return low + share * (high - low)
 
 
+def at_least_as_wide(quantiles: Tensor, before: list[Tensor]) -> Tensor:
+    """Stretch quantiles about their median so that intervals never shrink from pass to pass.
+
+    Parameters
+    ----------
+    quantiles
+        [B, H, Q] forecast of a later pass.
+    before
+        Forecasts of the passes before it; the last step of the last one sets the least width.
+
+    Returns
+    -------
+    Tensor
+        [B, H, Q].
+    """
+    middle = quantiles.shape[-1] // 2
+    reach = before[-1][:, -1:]  # the last forecast step of the pass before
+    floor = reach - reach[..., middle : middle + 1]
+    median = quantiles[..., middle : middle + 1]
+    offset = quantiles - median
+    wider = torch.maximum(offset.abs(), floor.abs().to(offset))
+    side = torch.sign(torch.arange(quantiles.shape[-1], device=quantiles.device) - middle)
+    return median + side * wider
+
+
 def sample_paths(
     quantiles: NDArray[np.float64],
     levels: Sequence[float],
@@ -135,15 +160,13 @@ def sample_paths(
     ndarray
         [N, S, H].
     """
-    from scipy.special import ndtr
-
     n_series, horizon, _ = quantiles.shape
     noise = rng.standard_normal((n_series, num_samples, horizon))
     rho = persistence[:, None]
     score = noise.copy()
     for step in range(1, horizon):
         score[:, :, step] = rho * score[:, :, step - 1] + np.sqrt(1 - rho**2) * noise[:, :, step]
-    level = ndtr(score)  # [N, S, H]
+    level = torch.special.ndtr(torch.from_numpy(score)).numpy()  # [N, S, H]
     grid = np.asarray(levels)
     right = np.clip(np.searchsorted(grid, level), 1, len(grid) - 1)
     share = (level - grid[right - 1]) / (grid[right] - grid[right - 1])

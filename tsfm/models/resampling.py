@@ -227,6 +227,11 @@ def view_weights(losses: Iterable[Sequence[float]]) -> Array:
     return normalised
 
 
+def longest_reach(longest: int) -> int:
+    """Steps of history the views draw on when one pass sees `longest`."""
+    return max(longest, max(_POOLINGS) * (longest // 2))
+
+
 def pool_mean(x: Array, k: int) -> Array:
     """Means of blocks of `k` steps ending at the last one; NaN where a block has no value."""
     usable = x[len(x) % k :].reshape(-1, k)

@@ -18,11 +18,9 @@ class OptimizerConfig:
     """Optimiser, schedule and averaging."""
 
     name: str = "adamw"
-    """"adamw", or "muon" (Muon for the backbone's matrices, AdamW for the rest)."""
+    """Kind of optimiser."""
     learning_rate: float = 2e-3
-    """Constant learning rate of AdamW after the warm-up."""
-    matrix_learning_rate: float = 5e-3
-    """Constant learning rate of Muon's matrices."""
+    """Constant learning rate after the warm-up."""
     weight_decay: float = 0.05
     """Decoupled weight decay of matrices."""
     betas: tuple[float, ...] = (0.9, 0.95)
@@ -93,12 +91,14 @@ class PretrainConfig:
             If the file or its recipe does not exist.
         """
         path = Path(path)
-        values: dict[str, Any] = yaml.safe_load(path.read_text())
+        values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         overrides = overrides or {}
         values |= {key: value for key, value in overrides.items() if "." not in key}
         values["model"] = _model_values(values.get("model", "mini"))
         if isinstance(values.get("recipe"), str):
-            values["recipe"] = yaml.safe_load((path.parent / values["recipe"]).read_text())
+            values["recipe"] = yaml.safe_load(
+                (path.parent / values["recipe"]).read_text(encoding="utf-8")
+            )
         dotted = {key: value for key, value in overrides.items() if "." in key}
         return cls.from_dict(_overridden(values, dotted))
 

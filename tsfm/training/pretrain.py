@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ def run(
         config = config.replace(values)
     else:
         config = PretrainConfig.load(config, values)
+    check_compiler(config)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)
     out.mkdir(parents=True, exist_ok=True)
@@ -214,7 +216,7 @@ class SliceCallback(L.Callback):
             "config": self.config.to_dict(),
         }
         unfinished = self.out / (_RUN + ".part")
-        unfinished.write_text(json.dumps(record, indent=2) + "\n")
+        unfinished.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(self.out / _RUN)
 
     def _validate(self, trainer: L.Trainer, module: Any) -> None:
@@ -238,10 +240,12 @@ def averaged_network(module: PretrainModule) -> ForecastingNetwork:
 
 def _write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
     """Append one row per family to a CSV; rows a resumed run makes again are replaced."""
-    rows = path.read_text().splitlines()[1:] if path.exists() else []
+    rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
     rows = [row for row in rows if int(row.split(",")[0]) < step]
     rows += [f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}" for s in scores]
-    path.write_text("\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n")
+    path.write_text(
+        "\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n", encoding="utf-8"
+    )
 
 
 def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
@@ -259,7 +263,7 @@ def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | Non
     if not trunk.exists():
         raise FileNotFoundError(f"{trunk} does not exist: a decay branch starts from a trunk.")
     if resume and decay.exists():
-        record = json.loads((out / _RUN).read_text())
+        record = json.loads((out / _RUN).read_text(encoding="utf-8"))
         if record["branch"] == "decay" and record["decay_steps"] == decay_steps:
             return decay, int(record["decay_start"])
     return trunk, _steps_in(trunk)
@@ -319,6 +323,24 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=config.log_every,
     )
+
+
+def check_compiler(config: PretrainConfig) -> None:
+    """Refuse a compiled run on a machine that cannot compile.
+
+    Raises
+    ------
+    ValueError
+        If the run is to be compiled for a CPU and there is no C++ compiler.
+    """
+    if not config.compile or torch.cuda.is_available():
+        return
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
+    if not any(shutil.which(name) for name in names if name):
+        raise ValueError(
+            "compile: true needs a C++ compiler and none was found. Install one (g++), or train "
+            "without it: --set compile=false."
+        )
 
 
 def use_bf16(precision: str) -> bool:

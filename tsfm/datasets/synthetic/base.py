@@ -54,18 +54,14 @@ def normal(rng: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=rng, device=rng.device)
 
 
-def student_t(rng: torch.Generator, dof: float, *shape: int) -> Tensor:
-    """Student-t draws: a normal over a root chi-square of `ceil(dof)` squared normals."""
-    k = math.ceil(dof)
-    chi2 = torch.zeros(shape, device=rng.device)
-    for _ in range(k):
-        chi2 += normal(rng, *shape).square()
-    return normal(rng, *shape) / torch.sqrt(chi2 / k).clamp_min(1e-3)
-
-
 def bernoulli(rng: torch.Generator, p: float, *shape: int) -> Tensor:
     """Boolean draws that are True with probability `p`."""
     return torch.rand(shape, generator=rng, device=rng.device) < p
+
+
+def or_zero(rng: torch.Generator, x: Tensor, p: float) -> Tensor:
+    """Rows of `x` [n, length] kept with probability `p`, 0 elsewhere."""
+    return torch.where(bernoulli(rng, p, x.shape[0], 1), x, torch.zeros_like(x))
 
 
 def randint(rng: torch.Generator, low: int, high: int, *shape: int) -> Tensor:

@@ -14,9 +14,11 @@ from torch.nn import functional as F
 
 from tsfm.datasets.synthetic.base import (
     Family,
+    bernoulli,
     choice,
     log_uniform,
     normal,
+    or_zero,
     randint,
     time_index,
     uniform,
@@ -39,16 +41,6 @@ from tsfm.datasets.synthetic.processes import (
 STEPS_PER_DAY = (24, 48, 96, 144, 288, 288, 288)
 
 
-def _chance(rng: torch.Generator, n: int, p: float) -> Tensor:
-    """Boolean [n, 1], True with probability p."""
-    return uniform(rng, 0, 1, n, 1) < p
-
-
-def _or_zero(rng: torch.Generator, x: Tensor, p: float) -> Tensor:
-    """`x` kept on a share p of rows, 0 elsewhere."""
-    return torch.where(_chance(rng, x.shape[0], p), x, torch.zeros_like(x))
-
-
 def _poisson(rng: torch.Generator, rate: Tensor) -> Tensor:
     """Poisson draws; beyond a rate of 50 a rounded normal, which is what it then looks like."""
     large = torch.round(rate + rate.sqrt() * normal(rng, *rate.shape)).clamp_min(0)
@@ -68,16 +60,16 @@ def activity(rng: torch.Generator, n: int, length: int) -> Tensor:
     hours = (phase - torch.floor(phase) - 0.5).abs() * 2
     width = uniform(rng, 0.2, 0.7, n, 1)
     office = torch.sigmoid((width - hours) * log_uniform(rng, 5, 60, n, 1)) * 2.5
-    shape = torch.where(_chance(rng, n, 0.6), smooth, office)
+    shape = torch.where(bernoulli(rng, 0.6, n, 1), smooth, office)
     weekend = (torch.floor(phase) % 7) >= choice(rng, (5, 5, 5, 6), n, 1)
-    damp = _or_zero(rng, uniform(rng, 0.2, 1.0, n, 1), 0.6)
+    damp = or_zero(rng, uniform(rng, 0.2, 1.0, n, 1), 0.6)
     shape = torch.where(weekend, shape * (1 - damp) - damp * uniform(rng, 0, 1, n, 1), shape)
     trend = (time_index(length, rng) / length - 0.5) * normal(rng, n, 1)
     drift = power_noise(rng, uniform(rng, 1.0, 2.2, n, 1), length)
     return (
         shape * log_uniform(rng, 0.15, 1.2, n, 1)
-        + _or_zero(rng, trend, 0.4)
-        + _or_zero(rng, drift * log_uniform(rng, 0.05, 0.7, n, 1), 0.7)
+        + or_zero(rng, trend, 0.4)
+        + or_zero(rng, drift * log_uniform(rng, 0.05, 0.7, n, 1), 0.7)
     )
 
 
@@ -89,7 +81,7 @@ def _bursts(rng: torch.Generator, n: int, length: int) -> Tensor:
         rng, 0.3, 4.0, n, 1
     )
     keep = torch.where(
-        _chance(rng, n, 0.3), 0.0, torch.exp(-1 / log_uniform(rng, 0.7, 60.0, n, 1))
+        bernoulli(rng, 0.3, n, 1), 0.0, torch.exp(-1 / log_uniform(rng, 0.7, 60.0, n, 1))
     )
     return linear_scan(keep, arrivals * height).clamp_max(50.0)
 
@@ -98,18 +90,18 @@ def counts(n: int, length: int, rng: torch.Generator) -> Tensor:
     """Poisson or negative-binomial counts: daily profile, bursts, zero inflation, growth."""
     load = activity(rng, n, length)
     linear = (1 + 0.6 * load).clamp_min(0.02)
-    rate = torch.where(_chance(rng, n, 0.4), linear, torch.exp(load.clamp(-4, 4))) * log_uniform(
-        rng, 0.1, 300.0, n, 1
-    )
-    rate = rate * (1 + _or_zero(rng, _bursts(rng, n, length), 0.4))
+    rate = torch.where(
+        bernoulli(rng, 0.4, n, 1), linear, torch.exp(load.clamp(-4, 4))
+    ) * log_uniform(rng, 0.1, 300.0, n, 1)
+    rate = rate * (1 + or_zero(rng, _bursts(rng, n, length), 0.4))
     dispersion = log_uniform(rng, 0.02, 1.0, n, 1)
-    rough = torch.where(_chance(rng, n, 0.4), uniform(rng, 0.3, 0.98, n, 1), 0.0)
+    rough = torch.where(bernoulli(rng, 0.4, n, 1), uniform(rng, 0.3, 0.98, n, 1), 0.0)
     mixing = torch.exp(
         dispersion.sqrt() * ar1(rng, rough, length) - 0.5 * dispersion
     )  # lognormal for the gamma
-    rate = torch.where(_chance(rng, n, 0.55), rate * mixing, rate)
+    rate = torch.where(bernoulli(rng, 0.55, n, 1), rate * mixing, rate)
     x = _poisson(rng, rate.clamp(0, 1e6))
-    closed = uniform(rng, 0, 1, n, length) < _or_zero(rng, uniform(rng, 0.02, 0.5, n, 1), 0.1)
+    closed = uniform(rng, 0, 1, n, length) < or_zero(rng, uniform(rng, 0.02, 0.5, n, 1), 0.1)
     return torch.where(closed, torch.zeros_like(x), x)
 
 
@@ -121,18 +113,20 @@ def intermittent(n: int, length: int, rng: torch.Generator) -> Tensor:
     base = log_uniform(rng, 0.02, 0.6, n, 1)
     logit = torch.log(base / (1 - base))
     season = fourier_profile(rng, draw_periods(rng, n, length, 0.8), length, harmonics=5)
-    logit = logit + _or_zero(rng, season * uniform(rng, 0.2, 1.5, n, 1), 0.5)
-    logit = logit + _or_zero(rng, smooth_path(rng, n, length, 5), 0.5)
+    logit = logit + or_zero(rng, season * uniform(rng, 0.2, 1.5, n, 1), 0.5)
+    logit = logit + or_zero(rng, smooth_path(rng, n, length, 5), 0.5)
     clustered = ar1(rng, 1 - log_uniform(rng, 0.02, 0.5, n, 1), length)
-    logit = logit + _or_zero(rng, clustered * uniform(rng, 0.5, 2.0, n, 1), 0.4)
+    logit = logit + or_zero(rng, clustered * uniform(rng, 0.5, 2.0, n, 1), 0.4)
     occurs = uniform(rng, 0, 1, n, length) < torch.sigmoid(logit)
     tail = uniform(rng, 0.0, 1.2, n, 1)
-    size = torch.exp(tail * normal(rng, n, length) + 0.3 * _or_zero(rng, season, 0.3))
+    size = torch.exp(tail * normal(rng, n, length) + 0.3 * or_zero(rng, season, 0.3))
     size = size * log_uniform(rng, 0.8, 60.0, n, 1)
     whole = torch.ceil(size)
-    x = torch.where(occurs, torch.where(_chance(rng, n, 0.8), whole, size), torch.zeros_like(size))
+    x = torch.where(
+        occurs, torch.where(bernoulli(rng, 0.8, n, 1), whole, size), torch.zeros_like(size)
+    )
     dead = time_index(length, rng) < uniform(rng, 0.1, 0.6, n, 1) * length  # not on sale yet
-    x = torch.where(dead & _chance(rng, n, 0.1), torch.zeros_like(x), x)
+    x = torch.where(dead & bernoulli(rng, 0.1, n, 1), torch.zeros_like(x), x)
     row = torch.arange(n, device=rng.device)
     at = (uniform(rng, 0.5, 1, n) * (length - 1)).long()
     x[row, at] = torch.where(x.amax(-1) > 0, x[row, at], size[row, at].ceil())
@@ -150,8 +144,8 @@ def server_metrics(n: int, length: int, rng: torch.Generator) -> Tensor:
         rng, 0.03, 0.6, n, 1
     )
     ids = segment_ids(rng, uniform(rng, 0.15, 1.0, n, 1) * length, length)
-    deploys = _or_zero(rng, segment_levels(rng, ids) * log_uniform(rng, 0.1, 1.0, n, 1), 0.3)
-    burst = _or_zero(rng, _bursts(rng, n, length), 0.45)
+    deploys = or_zero(rng, segment_levels(rng, ids) * log_uniform(rng, 0.1, 1.0, n, 1), 0.3)
+    burst = or_zero(rng, _bursts(rng, n, length), 0.45)
     logit = load - uniform(rng, -1.0, 3.0, n, 1) + deploys + correlated
     cpu = 100 * torch.sigmoid(logit + jitter + burst)
     requests = torch.exp((load + deploys + correlated + 0.5 * jitter).clamp(-6, 6)) * (1 + burst)
@@ -162,7 +156,7 @@ def server_metrics(n: int, length: int, rng: torch.Generator) -> Tensor:
     peak = torch.gather(saturated, 1, randint(rng, 0, length, n, 32)).amax(-1, keepdim=True)
     cap = peak * uniform(rng, 0.5, 1.2, n, 1)
     gauge = torch.minimum(saturated, cap)
-    floor = torch.where(_chance(rng, n, 0.3), uniform(rng, 0, 8, n, 1), 0.0)
+    floor = torch.where(bernoulli(rng, 0.3, n, 1), uniform(rng, 0, 8, n, 1), 0.0)
     cpu = torch.maximum(cpu, floor + jitter.abs())
     x = pick(rng, [cpu, latency, requests, gauge], [4, 2.5, 2.5, 1])
     outage = (
@@ -171,9 +165,9 @@ def server_metrics(n: int, length: int, rng: torch.Generator) -> Tensor:
         )
         % 2
     )
-    x = torch.where((outage == 1) & _chance(rng, n, 0.1), torch.zeros_like(x), x)
+    x = torch.where((outage == 1) & bernoulli(rng, 0.1, n, 1), torch.zeros_like(x), x)
     grid = spread(x) * log_uniform(rng, 0.02, 0.3, n, 1)
-    return torch.where(_chance(rng, n, 0.15), torch.round(x / grid) * grid, x)
+    return torch.where(bernoulli(rng, 0.15, n, 1), torch.round(x / grid) * grid, x)
 
 
 def _fallback(rng: torch.Generator, x: Tensor) -> Tensor:
@@ -189,11 +183,11 @@ def _plateaus(rng: torch.Generator, n: int, length: int) -> Tensor:
     level = segment_levels(rng, ids)
     on = (ids % 2 == 0).float()
     x = torch.where(
-        _chance(rng, n, 0.6),
-        on * (1 + _or_zero(rng, 0.3 * level, 0.4)),
+        bernoulli(rng, 0.6, n, 1),
+        on * (1 + or_zero(rng, 0.3 * level, 0.4)),
         torch.round(level * 1.5) * 0.7,
     )
-    lag = torch.exp(-1 / log_uniform(rng, 0.3, 15.0, n, 1)) * _chance(rng, n, 0.5)
+    lag = torch.exp(-1 / log_uniform(rng, 0.3, 15.0, n, 1)) * bernoulli(rng, 0.5, n, 1)
     return linear_scan(lag, x * (1 - lag))
 
 
@@ -209,9 +203,7 @@ def _cycles(rng: torch.Generator, n: int, length: int) -> tuple[Tensor, Tensor, 
     """Phase and number of a slightly irregular cycle, [n, length], and its period [n, 1]."""
     period = draw_periods(rng, n, length, 0.6)[:, None]
     wobble = torch.cumsum(normal(rng, n, length), -1) * log_uniform(rng, 1e-4, 0.01, n, 1)
-    cycle = (
-        time_index(length, rng) / period + uniform(rng, 0, 1, n, 1) + _or_zero(rng, wobble, 0.5)
-    )
+    cycle = time_index(length, rng) / period + uniform(rng, 0, 1, n, 1) + or_zero(rng, wobble, 0.5)
     whole = torch.floor(cycle)
     number = (whole - whole.amin(-1, keepdim=True)).long().clamp(0, length)
     return cycle - whole, number, period
@@ -225,7 +217,9 @@ def _sawtooth(rng: torch.Generator, n: int, length: int) -> Tensor:
     )
     capacity = period * log_uniform(rng, 0.5, 3.0, n, 1)
     return torch.where(
-        _chance(rng, n, 0.5), phase ** uniform(rng, 0.5, 2.0, n, 1), (fill % capacity) / capacity
+        bernoulli(rng, 0.5, n, 1),
+        phase ** uniform(rng, 0.5, 2.0, n, 1),
+        (fill % capacity) / capacity,
     )
 
 
@@ -233,16 +227,16 @@ def _batch_jobs(rng: torch.Generator, n: int, length: int) -> Tensor:
     """Periodic pulses with jittered start, random height and skipped runs."""
     phase, number, period = _cycles(rng, n, length)
     width = log_uniform(rng, 0.01, 0.3, n, 1).clamp_min(1.2 / period)
-    shift = segment_levels(rng, number) * _or_zero(rng, log_uniform(rng, 0.005, 0.06, n, 1), 0.6)
+    shift = segment_levels(rng, number) * or_zero(rng, log_uniform(rng, 0.005, 0.06, n, 1), 0.6)
     active = ((phase - 0.4 + shift).abs() < width / 2).float()
     skipped = segment_levels(rng, number) < torch.where(
-        _chance(rng, n, 0.3), uniform(rng, -2.0, -1.2, n, 1), -9.0
+        bernoulli(rng, 0.3, n, 1), uniform(rng, -2.0, -1.2, n, 1), -9.0
     )
     height = torch.exp(
-        segment_levels(rng, number) * _or_zero(rng, uniform(rng, 0.05, 0.6, n, 1), 0.7)
+        segment_levels(rng, number) * or_zero(rng, uniform(rng, 0.05, 0.6, n, 1), 0.7)
     )
     jobs = active * height * (~skipped) * uniform(rng, 1, 4, n, 1)
-    lag = torch.exp(-1 / log_uniform(rng, 0.3, 15.0, n, 1)) * _chance(rng, n, 0.3)
+    lag = torch.exp(-1 / log_uniform(rng, 0.3, 15.0, n, 1)) * bernoulli(rng, 0.3, n, 1)
     return linear_scan(lag, jobs * (1 - lag))
 
 
@@ -255,12 +249,12 @@ def machine_states(n: int, length: int, rng: torch.Generator) -> Tensor:
             x[rows] = make(rng, rows.numel(), length)
     x = _fallback(rng, x)
     size = spread(x)
-    x = x + size * _or_zero(
+    x = x + size * or_zero(
         rng, heavy_noise(rng, n, length) * log_uniform(rng, 0.01, 0.4, n, 1), 0.7
     )
     slow = power_noise(rng, uniform(rng, 1.2, 2.2, n, 1), length)
-    x = x + size * _or_zero(rng, slow * log_uniform(rng, 0.05, 1.0, n, 1), 0.4)
-    return x * torch.where(_chance(rng, n, 0.15), -1.0, 1.0)
+    x = x + size * or_zero(rng, slow * log_uniform(rng, 0.05, 1.0, n, 1), 0.4)
+    return x * torch.where(bernoulli(rng, 0.15, n, 1), -1.0, 1.0)
 
 
 def flow_and_rain(n: int, length: int, rng: torch.Generator) -> Tensor:
@@ -287,10 +281,10 @@ def flow_and_rain(n: int, length: int, rng: torch.Generator) -> Tensor:
     flow = (
         share * direct
         + (1 - share) * store
-        + _or_zero(rng, melt, 0.4)
+        + or_zero(rng, melt, 0.4)
         + log_uniform(rng, 1e-3, 0.3, n, 1)
     )
-    rise = torch.where(_chance(rng, n, 0.5), uniform(rng, 0.1, 0.8, n, 1), 0.0)
+    rise = torch.where(bernoulli(rng, 0.5, n, 1), uniform(rng, 0.1, 0.8, n, 1), 0.0)
     flow = torch.cat([flow[:, :1], flow[:, 1:] * (1 - rise)], -1)
     flow = linear_scan(rise, flow)
     flow = flow * torch.exp(0.03 * normal(rng, n, length))

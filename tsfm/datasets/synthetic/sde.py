@@ -11,7 +11,16 @@ import math
 import torch
 from torch import Tensor
 
-from tsfm.datasets.synthetic.base import Family, choice, log_uniform, normal, time_index, uniform
+from tsfm.datasets.synthetic.base import (
+    Family,
+    bernoulli,
+    choice,
+    log_uniform,
+    normal,
+    or_zero,
+    time_index,
+    uniform,
+)
 from tsfm.datasets.synthetic.processes import (
     ar1,
     draw_periods,
@@ -30,16 +39,6 @@ from tsfm.datasets.synthetic.processes import (
 )
 
 
-def _chance(rng: torch.Generator, n: int, p: float) -> Tensor:
-    """Boolean [n, 1], True with probability p."""
-    return uniform(rng, 0, 1, n, 1) < p
-
-
-def _or_zero(rng: torch.Generator, x: Tensor, p: float) -> Tensor:
-    """`x` kept on a share p of rows, 0 elsewhere."""
-    return torch.where(_chance(rng, x.shape[0], p), x, torch.zeros_like(x))
-
-
 def ou_regime(n: int, length: int, rng: torch.Generator) -> Tensor:
     """Two-regime Ornstein-Uhlenbeck process with drifting, seasonal and broken parameters.
 
@@ -48,7 +47,7 @@ def ou_regime(n: int, length: int, rng: torch.Generator) -> Tensor:
     dt = log_uniform(rng, 0.003, 0.3, n, 1)
     stay = log_uniform(rng, 6.0, 1000.0, n, 2)
     state = segment_ids(rng, stay[:, :1], length, stay[:, 1:]) % 2 == 0
-    state = state | _chance(rng, n, 0.3)  # a single regime on some rows
+    state = state | bernoulli(rng, 0.3, n, 1)  # a single regime on some rows
     theta = torch.where(state, uniform(rng, 1, 5, n, 1), uniform(rng, 0.05, 0.5, n, 1))
     sigma = torch.where(
         state,
@@ -74,17 +73,17 @@ def ou_regime(n: int, length: int, rng: torch.Generator) -> Tensor:
     )
     breaks = segment_levels(rng, segment_ids(rng, uniform(rng, 0.2, 1.0, n, 1) * length, length))
     season = fourier_profile(rng, draw_periods(rng, n, length), length, harmonics=4)
-    mu = mu + _or_zero(rng, drift, 0.5) + _or_zero(rng, 2 * breaks, 0.25)
-    mu = mu + _or_zero(rng, season * log_uniform(rng, 0.2, 3.0, n, 1), 0.5)
+    mu = mu + or_zero(rng, drift, 0.5) + or_zero(rng, 2 * breaks, 0.25)
+    mu = mu + or_zero(rng, season * log_uniform(rng, 0.2, 3.0, n, 1), 0.5)
     swell = fourier_profile(rng, draw_periods(rng, n, length), length, harmonics=2)
-    sigma = sigma * torch.exp(_or_zero(rng, 0.4 * swell, 0.3))
+    sigma = sigma * torch.exp(or_zero(rng, 0.4 * swell, 0.3))
     phi = torch.exp(-theta * dt)
     step_sd = sigma * torch.sqrt((1 - phi * phi) / (2 * theta))
     noise = (1 - phi) * mu + step_sd * heavy_noise(rng, n, length)
     resting = (sigma / torch.sqrt(2 * theta))[:, 0].clamp_max(3.0)
     noise[:, 0] = mu[:, 0] + resting * normal(rng, n)
     path = linear_scan(phi, noise)
-    return path + _or_zero(rng, log_uniform(rng, 0.005, 0.1, n, 1) * normal(rng, n, length), 0.4)
+    return path + or_zero(rng, log_uniform(rng, 0.005, 0.1, n, 1) * normal(rng, n, length), 0.4)
 
 
 def volatility(n: int, length: int, rng: torch.Generator) -> Tensor:
@@ -92,7 +91,7 @@ def volatility(n: int, length: int, rng: torch.Generator) -> Tensor:
     e = heavy_noise(rng, n, length).clamp(-6, 6)
     persistence = 1 - log_uniform(rng, 0.005, 0.3, n, 1)
     alpha = persistence * uniform(rng, 0.03, 0.35, n, 1)
-    leverage = _or_zero(rng, uniform(rng, 0.0, 0.5, n, 1), 0.4)
+    leverage = or_zero(rng, uniform(rng, 0.0, 0.5, n, 1), 0.4)
     news = e.square() * (1 + leverage * torch.where(e < 0, 1.0, -1.0))
     news = news / news.mean(-1, keepdim=True).clamp_min(1.0)
     one = torch.ones(n, 1, device=rng.device)
@@ -107,12 +106,12 @@ def volatility(n: int, length: int, rng: torch.Generator) -> Tensor:
     jump = (
         (uniform(rng, 0, 1, n, length) < rate) * normal(rng, n, length) * uniform(rng, 3, 12, n, 1)
     )
-    returns = scale * e + _or_zero(rng, jump, 0.3) + normal(rng, n, 1) * 0.1
-    returns = returns + _or_zero(rng, 0.2 * ar1(rng, phi, length), 0.2)
+    returns = scale * e + or_zero(rng, jump, 0.3) + normal(rng, n, 1) * 0.1
+    returns = returns + or_zero(rng, 0.2 * ar1(rng, phi, length), 0.2)
     total = log_uniform(rng, 0.05, 1.0, n, 1)  # sd of the log price over the window
     size = root_mean_square(returns).clamp_min(1e-3) * length**0.5
     step = (returns - returns.mean(-1, keepdim=True) * uniform(rng, 0.3, 1.0, n, 1)) / size * total
-    step = step + _or_zero(rng, normal(rng, n, 1) * total, 0.5) / length
+    step = step + or_zero(rng, normal(rng, n, 1) * total, 0.5) / length
     price = torch.exp(torch.cumsum(step, -1).clamp(-8, 8))
     reverting = linear_scan(1 - log_uniform(rng, 0.003, 0.2, n, 1), returns)
     intensity = scale * torch.exp(0.3 * normal(rng, n, length))
@@ -126,28 +125,30 @@ def local_level(n: int, length: int, rng: torch.Generator) -> Tensor:
     """
     shocks = heavy_noise(rng, n, length)
     bursts = torch.exp(0.5 * ar1(rng, 1 - log_uniform(rng, 0.01, 0.3, n, 1), length))
-    shocks = shocks * torch.where(_chance(rng, n, 0.3), bursts, torch.ones_like(bursts))
-    memory = _or_zero(rng, uniform(rng, -0.4, 0.8, n, 1), 0.4)  # autocorrelated increments
+    shocks = shocks * torch.where(bernoulli(rng, 0.3, n, 1), bursts, torch.ones_like(bursts))
+    memory = or_zero(rng, uniform(rng, -0.4, 0.8, n, 1), 0.4)  # autocorrelated increments
     shocks = linear_scan(memory, shocks)
     quiet = uniform(rng, 0, 1, n, length) < uniform(
         rng, 0.3, 0.97, n, 1
     )  # price lists that rarely move
-    shocks = torch.where(quiet & _chance(rng, n, 0.12), torch.zeros_like(shocks), shocks)
+    shocks = torch.where(quiet & bernoulli(rng, 0.12, n, 1), torch.zeros_like(shocks), shocks)
     drift = torch.where(
-        _chance(rng, n, 0.6), normal(rng, n, 1) * log_uniform(rng, 0.003, 0.3, n, 1), 0.0
+        bernoulli(rng, 0.6, n, 1), normal(rng, n, 1) * log_uniform(rng, 0.003, 0.3, n, 1), 0.0
     )
-    slope_keep = torch.where(_chance(rng, n, 0.5), 1 - log_uniform(rng, 0.003, 0.2, n, 1), 1.0)
+    slope_keep = torch.where(
+        bernoulli(rng, 0.5, n, 1), 1 - log_uniform(rng, 0.003, 0.2, n, 1), 1.0
+    )
     slope = linear_scan(slope_keep, normal(rng, n, length) * log_uniform(rng, 1e-3, 0.1, n, 1))
-    level = torch.cumsum(shocks + drift + _or_zero(rng, slope, 0.35), -1)
+    level = torch.cumsum(shocks + drift + or_zero(rng, slope, 0.35), -1)
     size = spread(level)
     season = fourier_profile(rng, draw_periods(rng, n, length, 0.8), length, harmonics=6)
-    x = level / size + _or_zero(rng, season * log_uniform(rng, 0.03, 1.0, n, 1), 0.4)
-    x = x + _or_zero(rng, heavy_noise(rng, n, length) * log_uniform(rng, 0.01, 1.0, n, 1), 0.6)
+    x = level / size + or_zero(rng, season * log_uniform(rng, 0.03, 1.0, n, 1), 0.4)
+    x = x + or_zero(rng, heavy_noise(rng, n, length) * log_uniform(rng, 0.01, 1.0, n, 1), 0.6)
     geometric = torch.exp((x * uniform(rng, 0.05, 0.9, n, 1)).clamp(-8, 8))
     floor = uniform(rng, 2.0, 10.0, n, 1)
-    x = torch.where(_chance(rng, n, 0.35), geometric, x + floor)
+    x = torch.where(bernoulli(rng, 0.35, n, 1), geometric, x + floor)
     grid = log_uniform(rng, 0.02, 0.3, n, 1) * spread(x)
-    return torch.where(_chance(rng, n, 0.15), torch.round(x / grid) * grid, x)
+    return torch.where(bernoulli(rng, 0.15, n, 1), torch.round(x / grid) * grid, x)
 
 
 def long_memory(n: int, length: int, rng: torch.Generator) -> Tensor:
@@ -157,14 +158,14 @@ def long_memory(n: int, length: int, rng: torch.Generator) -> Tensor:
     """
     x = power_noise(rng, uniform(rng, -0.5, 2.4, n, 1), length)
     other = power_noise(rng, uniform(rng, 0.0, 2.0, n, 1), length)
-    x = x + _or_zero(rng, other * log_uniform(rng, 0.1, 1.0, n, 1), 0.3)
+    x = x + or_zero(rng, other * log_uniform(rng, 0.1, 1.0, n, 1), 0.3)
     phi = uniform(rng, -0.5, 0.95, n, 1)
-    x = torch.where(_chance(rng, n, 0.3), unit_scale(linear_scan(phi, x)), x)
+    x = torch.where(bernoulli(rng, 0.3, n, 1), unit_scale(linear_scan(phi, x)), x)
     modulated = x * torch.exp(0.6 * power_noise(rng, uniform(rng, 0.8, 1.8, n, 1), length))
-    x = torch.where(_chance(rng, n, 0.25), modulated, x)
+    x = torch.where(bernoulli(rng, 0.25, n, 1), modulated, x)
     season = fourier_profile(rng, draw_periods(rng, n, length), length)
-    x = x + _or_zero(rng, season * log_uniform(rng, 0.1, 2.0, n, 1), 0.35)
-    return torch.where(_chance(rng, n, 0.25), torch.exp(0.7 * unit_scale(x)), x)
+    x = x + or_zero(rng, season * log_uniform(rng, 0.1, 2.0, n, 1), 0.35)
+    return torch.where(bernoulli(rng, 0.25, n, 1), torch.exp(0.7 * unit_scale(x)), x)
 
 
 def _growth_curve(rng: torch.Generator, n: int, length: int) -> Tensor:
@@ -194,28 +195,28 @@ def growth(n: int, length: int, rng: torch.Generator) -> Tensor:
 
     x = _growth_curve(rng, n, length) * uniform(rng, 0.3, 1.0, n, 1)
     for p in (0.6, 0.4, 0.4, 0.25):
-        x = x + _or_zero(rng, _growth_curve(rng, n, length) * uniform(rng, -0.3, 1.0, n, 1), p)
-    x = x + _or_zero(
+        x = x + or_zero(rng, _growth_curve(rng, n, length) * uniform(rng, -0.3, 1.0, n, 1), p)
+    x = x + or_zero(
         rng, torch.exp(t * uniform(rng, -3, 4, n, 1)) * uniform(rng, 0, 0.3, n, 1), 0.3
     )
     x = x - x.amin(-1, keepdim=True)
-    x = x / x.amax(-1, keepdim=True).clamp_min(1e-3) + _or_zero(
+    x = x / x.amax(-1, keepdim=True).clamp_min(1e-3) + or_zero(
         rng, log_uniform(rng, 0.01, 1.0, n, 1), 0.5
     )
     week = fourier_profile(
         rng, choice(rng, (7.0, 7.0, 12.0, 4.0, 24.0, 52.0), n), length, harmonics=3
     )
-    x = x * (1 + _or_zero(rng, week.clamp(-2, 2) * uniform(rng, 0.02, 0.35, n, 1), 0.4))
-    phi = torch.where(_chance(rng, n, 0.5), uniform(rng, 0.3, 0.99, n, 1), 0.0)
+    x = x * (1 + or_zero(rng, week.clamp(-2, 2) * uniform(rng, 0.02, 0.35, n, 1), 0.4))
+    phi = torch.where(bernoulli(rng, 0.5, n, 1), uniform(rng, 0.3, 0.99, n, 1), 0.0)
     noise = ar1(rng, phi, length) * log_uniform(rng, 0.003, 0.3, n, 1)
     proportional = x * torch.exp(noise.clamp(-3, 3))
-    x = torch.where(_chance(rng, n, 0.6), proportional, x + noise)
+    x = torch.where(bernoulli(rng, 0.6, n, 1), proportional, x + noise)
     counts = torch.poisson(
         (x.clamp_min(0) * log_uniform(rng, 3, 3000, n, 1)).contiguous(), generator=rng
     )
-    x = torch.where(_chance(rng, n, 0.25), counts, x)
+    x = torch.where(bernoulli(rng, 0.25, n, 1), counts, x)
     cumulative = torch.cumsum(x.clamp_min(0), -1)
-    return torch.where(_chance(rng, n, 0.07), cumulative, x)
+    return torch.where(bernoulli(rng, 0.07, n, 1), cumulative, x)
 
 
 def _threshold_ar(rng: torch.Generator, n: int, length: int) -> Tensor:
@@ -248,7 +249,7 @@ def _maps(rng: torch.Generator, n: int, length: int) -> Tensor:
         x = (r[k] * x * (1 - x)).clamp(1e-4, 1 - 1e-4)
         steps.append(x)
     path = torch.stack(steps, -1)
-    return linear_scan(_or_zero(rng, uniform(rng, 0.2, 0.95, n, 1), 0.6), path - 0.5)
+    return linear_scan(or_zero(rng, uniform(rng, 0.2, 0.95, n, 1), 0.6), path - 0.5)
 
 
 def _lorenz(rng: torch.Generator, n: int, length: int) -> Tensor:
@@ -266,7 +267,7 @@ def _lorenz(rng: torch.Generator, n: int, length: int) -> Tensor:
         x, y, z = x + dt * dx + noise[k], y + dt * dy, (z + dt * dz).clamp(0, 90)
         xs.append(x)
         zs.append(z)
-    return torch.where(_chance(rng, n, 0.5), torch.stack(xs, -1), torch.stack(zs, -1)).clamp(
+    return torch.where(bernoulli(rng, 0.5, n, 1), torch.stack(xs, -1), torch.stack(zs, -1)).clamp(
         -90, 90
     )
 
@@ -299,8 +300,8 @@ def nonlinear(n: int, length: int, rng: torch.Generator) -> Tensor:
     for rows, make in zip(split_rows(rng, n, weights), makers, strict=True):
         if rows.numel():
             x[rows] = unit_scale(make(rng, rows.numel(), length))
-    x = x + _or_zero(rng, normal(rng, n, length) * log_uniform(rng, 0.01, 0.5, n, 1), 0.5)
-    return x + _or_zero(rng, power_noise(rng, uniform(rng, 1.5, 2.5, n, 1), length) * 0.7, 0.3)
+    x = x + or_zero(rng, normal(rng, n, length) * log_uniform(rng, 0.01, 0.5, n, 1), 0.5)
+    return x + or_zero(rng, power_noise(rng, uniform(rng, 1.5, 2.5, n, 1), length) * 0.7, 0.3)
 
 
 FAMILIES = (

@@ -7,7 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from tsfm.datasets.synthetic.base import Family, choice, log_uniform, normal, time_index, uniform
+from tsfm.datasets.synthetic.base import (
+    Family,
+    choice,
+    log_uniform,
+    normal,
+    or_zero,
+    time_index,
+    uniform,
+)
 from tsfm.datasets.synthetic.processes import (
     ar1,
     draw_periods,
@@ -20,23 +28,18 @@ from tsfm.datasets.synthetic.processes import (
 )
 
 
-def _or_zero(rng: torch.Generator, x: Tensor, p: float) -> Tensor:
-    """`x` kept on a share p of rows, 0 elsewhere."""
-    return torch.where(uniform(rng, 0, 1, x.shape[0], 1) < p, x, torch.zeros_like(x))
-
-
 def _background(rng: torch.Generator, n: int, length: int, p_noise: float = 0.7) -> Tensor:
     """White noise, faint 1/f noise, trend and seasonality, each on some rows.
 
     Sd of a few percent to a third.
     """
-    x = _or_zero(rng, normal(rng, n, length) * log_uniform(rng, 0.01, 0.3, n, 1), p_noise)
+    x = or_zero(rng, normal(rng, n, length) * log_uniform(rng, 0.01, 0.3, n, 1), p_noise)
     brown = power_noise(rng, uniform(rng, 1.0, 2.2, n, 1), length)
-    x = x + _or_zero(rng, brown * log_uniform(rng, 0.03, 0.6, n, 1), 0.35)
+    x = x + or_zero(rng, brown * log_uniform(rng, 0.03, 0.6, n, 1), 0.35)
     t = time_index(length, rng)
-    x = x + _or_zero(rng, (t / length - 0.5) * normal(rng, n, 1) * 1.5, 0.35)
+    x = x + or_zero(rng, (t / length - 0.5) * normal(rng, n, 1) * 1.5, 0.35)
     angle = 2 * math.pi * (t / draw_periods(rng, n, length)[:, None] + uniform(rng, 0, 1, n, 1))
-    return x + _or_zero(rng, torch.sin(angle) * log_uniform(rng, 0.02, 0.4, n, 1), 0.25)
+    return x + or_zero(rng, torch.sin(angle) * log_uniform(rng, 0.02, 0.4, n, 1), 0.25)
 
 
 def _wave(rng: torch.Generator, n: int, length: int) -> Tensor:
@@ -51,7 +54,7 @@ def _wave(rng: torch.Generator, n: int, length: int) -> Tensor:
     cycle = (
         t / period
         + uniform(rng, 0, 1, n, 1)
-        + _or_zero(rng, swing * uniform(rng, 0.0, 0.5, n, 1), 0.3)
+        + or_zero(rng, swing * uniform(rng, 0.0, 0.5, n, 1), 0.3)
     )
     phase = cycle - torch.floor(cycle)
     x = torch.empty_like(phase)
@@ -70,14 +73,14 @@ def _wave(rng: torch.Generator, n: int, length: int) -> Tensor:
         else:
             x[rows] = torch.where(u < uniform(rng, 0.1, 0.9, m, 1), 1.0, -1.0)
     depth = torch.sin(2 * math.pi * slow * uniform(rng, 0.3, 1.0, n, 1))
-    return x * (1 + _or_zero(rng, depth * uniform(rng, 0.05, 0.4, n, 1), 0.5))
+    return x * (1 + or_zero(rng, depth * uniform(rng, 0.05, 0.4, n, 1), 0.5))
 
 
 def waves(n: int, length: int, rng: torch.Generator) -> Tensor:
     """1-3 sine, sawtooth, triangle or square waves with trend and noise, [n, length]."""
     x = _wave(rng, n, length) * uniform(rng, 0.5, 3.0, n, 1)
-    x = x + _or_zero(rng, _wave(rng, n, length) * uniform(rng, 0.3, 2.0, n, 1), 0.6)
-    x = x + _or_zero(rng, _wave(rng, n, length) * uniform(rng, 0.2, 1.5, n, 1), 0.3)
+    x = x + or_zero(rng, _wave(rng, n, length) * uniform(rng, 0.3, 2.0, n, 1), 0.6)
+    x = x + or_zero(rng, _wave(rng, n, length) * uniform(rng, 0.2, 1.5, n, 1), 0.3)
     return x + _background(rng, n, length)
 
 
@@ -156,7 +159,7 @@ def pulses(n: int, length: int, rng: torch.Generator) -> Tensor:
     drawn = t + uniform(rng, 0, 1, n, 1).mul(period).floor()
     number = torch.floor(drawn / period).long().clamp(0, length)
     wiggle = torch.floor(
-        segment_levels(rng, number) * _or_zero(rng, period * uniform(rng, 0.01, 0.1, n, 1), 0.4)
+        segment_levels(rng, number) * or_zero(rng, period * uniform(rng, 0.01, 0.1, n, 1), 0.4)
     )
     place = drawn % period - torch.floor(period / 2) + wiggle
     span = choice(rng, (1, 1, 1, 2, 3, 5, 8), n, 1)
@@ -169,11 +172,11 @@ def pulses(n: int, length: int, rng: torch.Generator) -> Tensor:
     height = torch.exp(torch.gather(heights, 1, number) * uniform(rng, 0.0, 0.5, n, 1))
     clustered = smooth_path(rng, n, length, 12) > -0.3
     keep = clustered | (uniform(rng, 0, 1, n, 1) < 0.75)
-    extra = uniform(rng, 0, 1, n, length) < _or_zero(rng, log_uniform(rng, 5e-4, 0.01, n, 1), 0.25)
+    extra = uniform(rng, 0, 1, n, length) < or_zero(rng, log_uniform(rng, 5e-4, 0.01, n, 1), 0.25)
     x = torch.maximum(decay * height * keep, extra * torch.exp(0.5 * normal(rng, n, length)))
     quiet = heavy_noise(rng, n, length) * log_uniform(rng, 0.003, 0.1, n, 1)
     x = x * choice(rng, (1.0, 1.0, 1.0, -1.0), n, 1) + quiet
-    return x + _or_zero(rng, _background(rng, n, length, 0.3), 0.4)
+    return x + or_zero(rng, _background(rng, n, length, 0.3), 0.4)
 
 
 FAMILIES = (

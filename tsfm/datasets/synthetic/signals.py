@@ -52,15 +52,6 @@ def ar1_spectrum(tau: Tensor, length: int) -> Tensor:
     return (1 - phi**2) / (1 + phi**2 - 2 * phi * cos).clamp_min(1e-9)
 
 
-def power_law_spectrum(exponent: Tensor, length: int) -> Tensor:
-    """Spectrum `[n, F]` of 1/f^a noise, a = `exponent` [n]; total variance one."""
-    size = fft_size(length)
-    freq = torch.arange(size // 2 + 1, device=exponent.device).clamp_min(1) / size
-    s = freq ** -col(exponent)
-    s[:, 0] = 0.0
-    return s * (s.shape[1] / s.sum(-1, keepdim=True))
-
-
 def spectral_noise(rng: torch.Generator, spectrum: Tensor, length: int) -> Tensor:
     """Stationary Gaussian series `[n, length]` with the given spectrum `[n, F]`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tsfm.models.resampling import _WINDOWS as WINDOWS
 from tsfm.models.resampling import (
     PLAIN,
     View,
@@ -82,7 +83,7 @@ def test_backtests_are_shown_the_past_only(recording):
     answer = resampled_quantiles(recording, [x], 24, "auto", False, [0])
     assert answer.shape == (1, 24, 9)
     newest = {int(np.floor(shown[-1])) for shown, _ in recording.shown}
-    ends = {300 - 24 * window for window in (0, 1, 2, 3)}
+    ends = {300 - 24 * window for window in range(WINDOWS + 1)}
     # whole blocks end at the cut, so that a pooled last value lies up to half a block before it
     for last in newest:
         assert any(end - 7 <= last <= end - 1 for end in ends), last
@@ -97,14 +98,14 @@ def test_weights_depend_on_the_future_only_through_the_loss(recording, cut):
     x = rng.standard_normal(300).cumsum()
     resampled_quantiles(recording, [x], 24, "auto", False, [0])
     views = len(views_of(300, 24, recording.max_context))
-    before = [shown for shown, _ in recording.shown[: 3 * views]]  # back-tests come first
+    before = [shown for shown, _ in recording.shown[: WINDOWS * views]]  # back-tests come first
     recording.shown.clear()
     changed = x.copy()
     changed[-cut:] += 100
     resampled_quantiles(recording, [changed], 24, "auto", False, [0])
-    after = [shown for shown, _ in recording.shown[: 3 * views]]
+    after = [shown for shown, _ in recording.shown[: WINDOWS * views]]
     same = sum(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, after, strict=True))
-    assert same == views * (4 - cut // 24)  # every view of every back-test that ends earlier
+    assert same == views * (WINDOWS + 1 - cut // 24)  # every view of every back-test that ends earlier
 
 
 def test_a_view_of_nothing_but_a_gap_has_no_say(recording):

@@ -35,8 +35,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--random", metavar="SIZE", help="random weights of this size instead")
     p.add_argument("--against-chronos", metavar="PYTHON", help="has chronos-forecasting")
     p.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
-    p.add_argument("--rounds", type=int, default=20, help="turns per model and horizon (20)")
-    p.add_argument("--calls", type=int, default=5, help="timed calls per turn (5)")
+    p.add_argument("--rounds", type=int, default=8, help="turns per model and horizon (8)")
+    p.add_argument("--calls", type=int, default=20, help="timed calls per turn (20)")
     p.add_argument("--series", type=int, default=1000, help="series of the large job (1000)")
     p.add_argument("--many-repeats", type=int, default=5, help="repeats of the large job (5)")
     p.add_argument("--cold-repeats", type=int, default=3, help="runs of the command (3)")
@@ -51,7 +51,7 @@ def job(name: str, seconds: list[float], goal: float | None = None, **more: Any)
 
 
 def single(options: argparse.Namespace, model: str) -> dict[str, Any]:
-    """One series, context 2048: each model in turn, a few calls at a time."""
+    """One series, context 2048: each model in turn, twenty calls at a time."""
     turns: dict[tuple[str, int], list[list[float]]] = {}
     with ExitStack() as stack:
         workers = {"tsfm": stack.enter_context(Client("tsfm", model, options.threads))}

@@ -81,6 +81,24 @@ def test_a_short_horizon_is_the_beginning_of_a_long_one(network):
         torch.testing.assert_close(network(z, observed, horizon), long[:, :horizon])
 
 
+def test_tokens_nobody_asked_for_change_nothing(network):
+    z, observed = series(2, 130)
+    batch = network.tokenizer.tokenize(z, observed, 64)
+    every = network.predict_tokens(batch)
+    for tokens in (slice(4, 7), slice(0, 1), slice(6, 7)):
+        torch.testing.assert_close(network.predict_tokens(batch, tokens), every[:, tokens])
+
+
+def test_symmetric_forecasts_average_with_the_mirror_image(network):
+    z, observed = series(3, 160)
+    up, down = (network(side, observed, 40) for side in (z, -z))
+    symmetric = network(z, observed, 40, symmetric=True)
+    torch.testing.assert_close(symmetric, (up - down.flip(-1)) / 2)
+    mirrored = network(-z, observed, 40, symmetric=True)
+    torch.testing.assert_close(mirrored, -symmetric.flip(-1))
+    assert (up - symmetric).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("references", [True, False])
 @pytest.mark.parametrize("n_cycles", [0, 2])
 def test_switches_of_the_tokenizer(references, n_cycles):

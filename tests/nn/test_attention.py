@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsfm.nn.attention import Attention, causal_mask
+from tsfm.nn.attention import Attention, causal_bias
 from tsfm.nn.rotary import rotary_angles
 
 
@@ -13,10 +13,11 @@ def angles(position: torch.Tensor, d_head: int = 8):
     return rotary_angles(position, d_head, 1000.0)
 
 
-def test_mask_lets_tokens_see_earlier_data_and_themselves():
+def test_bias_lets_tokens_see_earlier_data_and_themselves():
     observed = torch.tensor([[False, True, False, True]])
-    allowed = causal_mask(observed)[0, 0]
-    assert allowed.tolist() == [
+    bias = causal_bias(observed)[0, 0]
+    assert set(bias.unique().tolist()) == {0.0, -torch.inf}
+    assert (bias == 0).tolist() == [
         [True, False, False, False],
         [False, True, False, False],
         [False, True, True, False],
@@ -24,8 +25,9 @@ def test_mask_lets_tokens_see_earlier_data_and_themselves():
     ]
 
 
-def test_mask_of_an_empty_row_leaves_every_token_itself():
-    assert torch.equal(causal_mask(torch.zeros(1, 5, dtype=torch.bool))[0, 0], torch.eye(5).bool())
+def test_bias_of_an_empty_row_leaves_every_token_itself():
+    bias = causal_bias(torch.zeros(1, 5, dtype=torch.bool))[0, 0]
+    assert torch.equal(bias == 0, torch.eye(5).bool())
 
 
 @pytest.fixture
@@ -39,11 +41,11 @@ def test_later_and_empty_tokens_change_nothing(layer):
     observed = torch.ones(2, 10, dtype=torch.bool)
     observed[:, 3] = False
     cos, sin = angles(torch.arange(10.0).expand(2, -1))
-    before = layer(x, cos, sin, causal_mask(observed))
+    before = layer(x, cos, sin, causal_bias(observed))
     changed = x.clone()
     changed[:, 3] += 100  # holds no data
     changed[:, 7:] -= 5  # lie in the future
-    after = layer(changed, cos, sin, causal_mask(observed))
+    after = layer(changed, cos, sin, causal_bias(observed))
     keep = [0, 1, 2, 4, 5, 6]
     torch.testing.assert_close(before[:, keep], after[:, keep])
     assert not torch.allclose(before[:, 3], after[:, 3])
@@ -51,22 +53,22 @@ def test_later_and_empty_tokens_change_nothing(layer):
 
 def test_only_differences_of_position_matter(layer):
     x = torch.randn(1, 6, 32)
-    allowed = causal_mask(torch.ones(1, 6, dtype=torch.bool))
+    bias = causal_bias(torch.ones(1, 6, dtype=torch.bool))
     position = torch.tensor([[0.0, 3.0, 4.5, 9.0, 10.0, 30.0]])
-    here = layer(x, *angles(position), allowed)
-    there = layer(x, *angles(position + 500.25), allowed)
+    here = layer(x, *angles(position), bias)
+    there = layer(x, *angles(position + 500.25), bias)
     torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
-    stretched = layer(x, *angles(3 * position), allowed)
+    stretched = layer(x, *angles(3 * position), bias)
     assert (here - stretched).abs().max() > 1e-3
 
 
 def test_bf16_is_close_to_fp32(layer):
     x = torch.randn(4, 32, 32)
     cos, sin = angles(torch.arange(32.0).expand(4, -1))
-    allowed = causal_mask(torch.rand(4, 32) < 0.8)
-    full = layer(x, cos, sin, allowed)
+    bias = causal_bias(torch.rand(4, 32) < 0.8)
+    full = layer(x, cos, sin, bias)
     with torch.autocast("cpu", torch.bfloat16):
-        half = layer(x, cos, sin, allowed)
+        half = layer(x, cos, sin, bias)
     assert half.dtype == torch.bfloat16
     assert (half.float() - full).norm() / full.norm() < 0.02
 
@@ -75,24 +77,24 @@ def test_bf16_is_close_to_fp32(layer):
 def test_training_and_inference_paths_agree(layer, tokens):
     x = torch.randn(2, tokens, 32)
     cos, sin = angles(torch.arange(float(tokens)).expand(2, -1))
-    allowed = causal_mask(torch.rand(2, tokens) < 0.7)
-    trained = layer(x, cos, sin, allowed)
+    bias = causal_bias(torch.rand(2, tokens) < 0.7)
+    trained = layer(x, cos, sin, bias)
     assert trained.requires_grad
     with torch.inference_mode():
-        inferred = layer(x, cos, sin, allowed)
+        inferred = layer(x, cos, sin, bias)
     torch.testing.assert_close(trained.detach(), inferred, atol=1e-5, rtol=1e-5)
 
 
 def test_attention_is_its_formula(layer):
     x = torch.randn(1, 5, 32)
     position = torch.zeros(1, 5)  # no rotation
-    allowed = causal_mask(torch.ones(1, 5, dtype=torch.bool))
+    bias = causal_bias(torch.ones(1, 5, dtype=torch.bool))
     q, k, v = (part.view(5, 4, 8).transpose(0, 1) for part in layer.qkv(x)[0].chunk(3, dim=-1))
     q, k = layer.q_norm(q), layer.k_norm(k)
     scores = (q @ k.transpose(1, 2)) / 8**0.5
-    weights = scores.masked_fill(~allowed[0], -torch.inf).softmax(-1)
+    weights = (scores + bias[0]).softmax(-1)
     wanted = layer.out((weights @ v).transpose(0, 1).reshape(5, 32))
-    torch.testing.assert_close(layer(x, *angles(position), allowed)[0], wanted)
+    torch.testing.assert_close(layer(x, *angles(position), bias)[0], wanted)
 
 
 @pytest.mark.parametrize(("width", "heads"), [(30, 4), (20, 4)])

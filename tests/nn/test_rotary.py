@@ -33,5 +33,5 @@ def test_lengths_are_kept_and_position_zero_is_the_identity():
 def test_wavelengths_span_the_base():
     cos, sin = rotary_angles(torch.tensor([[1.0]]), 4, 100.0)
     angle = torch.tensor([1.0, 0.1])
-    torch.testing.assert_close(cos.flatten(), angle.cos())
-    torch.testing.assert_close(sin.flatten(), angle.sin())
+    torch.testing.assert_close(cos.flatten(), angle.cos().repeat(2))
+    torch.testing.assert_close(sin.flatten(), torch.cat([-angle.sin(), angle.sin()]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,6 +51,27 @@ def test_spans_tile_context_and_horizon(seed, rows, length, horizon, patch, miss
                 batch.position[row][mine], start + (size.float() - 1) / 2, check_dtype=False
             )
     assert (batch.kind.diff(dim=1) >= 0).all()
+
+
+@cases
+@settings(max_examples=60, deadline=None)
+def test_the_mirror_image_is_that_of_the_negated_series(
+    seed, rows, length, horizon, patch, missing
+):
+    z, observed = example(seed, rows, length, missing)
+    z = z.double()  # transforms of other batches round differently
+    for n_cycles, references in ((3, True), (2, False), (0, True), (0, False)):
+        tokenizer = FixedPatchTokenizer(patch, n_cycles, references)
+        both = tokenizer.with_mirror_image(tokenizer.tokenize(z, observed, horizon))
+        wanted = tokenizer.tokenize(torch.cat([z, -z]), observed.repeat(2, 1), horizon)
+        for field in fields(wanted):
+            found, expected = getattr(both, field.name), getattr(wanted, field.name)
+            if field.name == "row":  # a mirror image belongs to the series it mirrors
+                assert torch.equal(found, torch.arange(rows).repeat(2))
+            elif isinstance(expected, torch.Tensor):
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+            else:
+                assert found == expected
 
 
 @cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tsfm.models.config import BackboneConfig
-from tsfm.nn.attention import Attention, causal_mask
+from tsfm.nn.attention import Attention, causal_bias
 from tsfm.nn.mlp import SwiGLU
 from tsfm.nn.rotary import rotary_angles
 from tsfm.tokenizers.batch import TokenBatch
@@ -31,9 +31,17 @@ class TransformerBlock(nn.Module):
         self.mlp = SwiGLU(config.d_model, config.d_hidden)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor) -> Tensor:
-        """Map [B, T, d_model] to the same shape."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), cos, sin, allowed))
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        bias: Tensor,
+        wanted: slice = slice(None),
+    ) -> Tensor:
+        """Map [B, T, d_model] to the same shape, or to the wanted tokens of it."""
+        looked_up = self.attention(self.attention_norm(x), cos, sin, bias, wanted)
+        x = x[:, wanted] + self.dropout(looked_up)
         mixed: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return mixed
 
@@ -57,7 +65,9 @@ class TransformerBackbone(nn.Module):
             nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.mlp.out.weight)
 
-    def forward(self, x: Tensor, batch: TokenBatch, state: None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, x: Tensor, batch: TokenBatch, state: None = None, wanted: slice = slice(None)
+    ) -> tuple[Tensor, None]:
         """Mix tokens.
 
         Parameters
@@ -68,19 +78,21 @@ class TransformerBackbone(nn.Module):
             The tokens' positions and contents.
         state
             Transformers keep no recurrent state; must be None.
+        wanted
+            Tokens whose state is asked for; the last block is spared the others.
 
         Returns
         -------
         tuple
-            [B, T, d_model] states, and None.
+            [B, T, d_model] states of the wanted tokens, and None.
         """
         d_head = self.config.d_model // self.config.n_heads
         position = batch.position / _STEPS_PER_TURN
         cos, sin = rotary_angles(position, d_head, self.config.rope_base)
-        allowed = causal_mask(batch.holds_data)
-        for block in self.blocks:
-            x = block(x, cos, sin, allowed)
-        return self.norm(x), None
+        bias = causal_bias(batch.holds_data)
+        for block in self.blocks[:-1]:
+            x = block(x, cos, sin, bias)
+        return self.norm(self.blocks[-1](x, cos, sin, bias, wanted)), None
 
 
 def build_backbone(config: BackboneConfig) -> TransformerBackbone:

@@ -9,7 +9,7 @@ from tsfm.models.backbone import build_backbone
 from tsfm.models.config import ModelConfig, TokenizerConfig
 from tsfm.models.heads import build_head
 from tsfm.nn.mlp import ResidualMLP
-from tsfm.tokenizers.batch import Kind, TokenBatch
+from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
 
 
@@ -63,19 +63,24 @@ class ForecastingNetwork(nn.Module):
         batch
             All tokens of the rows.
         tokens
-            Those whose following span is wanted; the head is spared the others.
+            Those whose following span is wanted; the last layers are spared the others.
 
         Returns
         -------
         Tensor
             [B, T, P, Q] for the wanted tokens.
         """
-        states, _ = self.backbone(self.embed(batch), batch)
-        quantiles: Tensor = self.head(states[:, tokens], batch.select(tokens))
+        states, _ = self.backbone(self.embed(batch), batch, wanted=tokens)
+        quantiles: Tensor = self.head(states, batch.select(tokens))
         return quantiles
 
     def forward(
-        self, z: Tensor, observed: Tensor, prediction_length: int, season: Tensor | None = None
+        self,
+        z: Tensor,
+        observed: Tensor,
+        prediction_length: int,
+        season: Tensor | None = None,
+        symmetric: bool = False,
     ) -> Tensor:
         """Quantiles of the steps after the context.
 
@@ -87,6 +92,9 @@ class ForecastingNetwork(nn.Module):
             Steps to forecast, at most `config.max_horizon`.
         season
             [B] season lengths known from the calendar, 0 for none.
+        symmetric
+            Average with the negated forecast of the mirror image -z, at twice the cost: the
+            answer for -z is then exactly the mirror image of that for z.
 
         Returns
         -------
@@ -97,8 +105,13 @@ class ForecastingNetwork(nn.Module):
         n_spans = -(-prediction_length // patch)
         # The last forecast token would describe a span nobody asked for.
         batch = self.tokenizer.tokenize(z, observed, (n_spans - 1) * patch, season=season)
-        first = int((batch.kind[0] == Kind.CONTEXT).sum()) - 1
+        first = batch.kind.shape[1] - n_spans  # the last context token
+        if symmetric:
+            batch = self.tokenizer.with_mirror_image(batch)
         quantiles = self.predict_tokens(batch, slice(first, first + n_spans))
+        if symmetric:
+            up, down = quantiles.chunk(2)
+            quantiles = (up - down.flip(-1)) / 2  # level tau of -x is minus level 1 - tau of x
         return quantiles.flatten(1, 2)[:, :prediction_length]
 
     def loss(

@@ -347,12 +347,10 @@ class TSFM:
         observed = torch.isfinite(values)
         scale = Scale.of(values, observed)
         z = torch.where(observed, scale.forward(values), 0)
-        both = torch.cat([z, -z])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            seasons = season.to(self.device).repeat(2)
-            answer: Tensor = self.network(both, observed.repeat(2, 1), horizon, seasons)
-        up, down = answer.float().chunk(2)
-        return scale.inverse((up - down.flip(-1)) / 2)
+            season = season.to(self.device)
+            answer: Tensor = self.network(z, observed, horizon, season, symmetric=True)
+        return scale.inverse(answer)
 
     def _continue(
         self, values: Array, first: Tensor, remaining: int, season: Tensor

@@ -49,8 +49,8 @@ def at_levels(quantiles: Tensor, trained: Sequence[float], wanted: Sequence[floa
     Tensor
         [..., len(wanted)].
     """
-    if tuple(wanted) == tuple(trained):
-        return quantiles
+    if set(wanted) <= set(trained):
+        return quantiles[..., [list(trained).index(level) for level in wanted]]
     known = _normal_scores(trained, quantiles)
     asked = _normal_scores(wanted, quantiles)
     right = torch.searchsorted(known, asked).clamp(1, len(known) - 1)

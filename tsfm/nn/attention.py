@@ -38,7 +38,14 @@ class Attention(nn.Module):
         self.k_norm = nn.RMSNorm(self.d_head, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, allowed: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        bias: Tensor,
+        wanted: slice = slice(None),
+    ) -> Tensor:
         """Mix tokens.
 
         Parameters
@@ -46,36 +53,43 @@ class Attention(nn.Module):
         x
             [B, T, d_model].
         cos, sin
-            Rotary angles [B, T, 1, 1, d_head / 2].
-        allowed
-            [B, 1, T, T] bool, True where query (row) may see key (column).
+            Rotary factors [B, T, 1, 1, d_head].
+        bias
+            [B, 1, T, T] added to the scores of query (row) and key (column); see `causal_bias`.
+        wanted
+            Tokens to compute; all of them are looked at.
+
+        Returns
+        -------
+        Tensor
+            [B, T, d_model] for the wanted tokens.
         """
-        n_rows, n_tokens, d_model = x.shape
-        qkv = self.qkv(x).view(n_rows, n_tokens, 3, self.n_heads, self.d_head)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, self.d_head))  # [B, T, 3, heads, d_head]
         gain = torch.stack([self.q_norm.weight, self.k_norm.weight])[:, None]  # [2, 1, d_head]
         qk = F.rms_norm(qkv[:, :, :2].float(), (self.d_head,), eps=1e-6) * gain
         qk = rotate(qk, cos, sin).to(qkv.dtype)  # [B, T, 2, heads, d_head]
         q, k = qk.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, d_head]
-        mixed = _attend(q, k, qkv[:, :, 2].transpose(1, 2), allowed)
-        projected: Tensor = self.out(mixed.transpose(1, 2).reshape(n_rows, n_tokens, d_model))
+        v = qkv[:, :, 2].transpose(1, 2)
+        mixed = _attend(q[:, :, wanted], k, v, bias[:, :, wanted].to(q.dtype))
+        projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
-    """Softmax attention; all [B, heads, T, d_head].
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Softmax attention of queries [B, heads, S, d_head] over T keys and values.
 
     The fused CPU kernel's backward pass costs more than a third of a training step at T <= 100
     tokens, where the plain matrix form is several times faster; everywhere else the fused kernel.
     """
     if q.is_cpu and q.requires_grad and q.shape[2] <= _FUSED_BEYOND:
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        weights = scores.float().masked_fill(~allowed, -torch.inf).softmax(-1)
+        weights = (scores.float() + bias).softmax(-1)
         return weights.to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
-def causal_mask(observed: Tensor) -> Tensor:
-    """Which token may look at which: earlier tokens that hold data, and itself.
+def causal_bias(observed: Tensor) -> Tensor:
+    """Attention bias that lets a token look at earlier tokens that hold data, and at itself.
 
     A token without a single observed value (missing stretch, padding, forecast token) is never a
     key for another token. That one rule makes padding an exact no-op and makes the forecast of a
@@ -89,10 +103,12 @@ def causal_mask(observed: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        [B, 1, T, T] bool.
+        [B, 1, T, T] float: 0 where the query (row) may look at the key (column), else -inf.
     """
     n_tokens = observed.shape[1]
     index = torch.arange(n_tokens, device=observed.device)
     earlier = index[:, None] > index[None, :]
     itself = index[:, None] == index[None, :]
-    return ((earlier & observed[:, None, :]) | itself)[:, None]
+    allowed = (earlier & observed[:, None, :]) | itself
+    bias = torch.zeros(allowed.shape, device=observed.device)
+    return bias.masked_fill(~allowed, -torch.inf)[:, None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -70,6 +72,14 @@ class TokenBatch:
     def holds_data(self) -> Tensor:
         """[B, T] bool, True where a token has at least one observed value."""
         return self.observed.any(-1)
+
+    def repeat(self, times: int) -> TokenBatch:
+        """All rows, several times over."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "aux"}
+        repeated: dict[str, Any] = {
+            name: torch.cat([x] * times) for name, x in tensors.items() if x is not None
+        }
+        return replace(self, **repeated)
 
     def select(self, tokens: slice) -> TokenBatch:
         """The same rows with some of their tokens."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -83,7 +85,7 @@ class FixedPatchTokenizer:
         """
         span_start, span_length, kind = self._spans(z.shape[1], prediction_length, z.device)
         n_rows, n_tokens = z.shape[0], len(kind)
-        n_context = int((kind == Kind.CONTEXT).sum())
+        n_context = -(-z.shape[1] // self.patch_length)
         z = torch.where(observed, z, 0)
         values, mask = self._cut(z, observed, n_context, n_tokens)
         if hidden is not None:
@@ -108,6 +110,23 @@ class FixedPatchTokenizer:
             references=references,
             error_scale=error_scale,
         )
+
+    def with_mirror_image(self, batch: TokenBatch) -> TokenBatch:
+        """The tokens of `batch` [B] followed by those of the negated series: 2B rows.
+
+        The same as tokenizing `cat([z, -z])`, but a series and its mirror image share their
+        cycles, so that these are looked for only once.
+        """
+        both = batch.repeat(2)
+        sign = torch.ones_like(both.values[:, :1, :1])
+        sign[len(batch.row) :] = -1
+        features, references = both.features, both.references
+        if features is not None:
+            odd = 2 * self.n_cycles  # value and quadrature of each cycle change sign
+            features = torch.cat([sign * features[..., :odd], features[..., odd:]], dim=-1)
+        if references is not None:
+            references = sign[..., None] * references
+        return replace(both, values=sign * both.values, features=features, references=references)
 
     def to_steps(self, states: Tensor, batch: TokenBatch) -> Tensor:
         """Spread token states [B, T, D] over the steps of their CONTEXT spans: [B, L, D]."""

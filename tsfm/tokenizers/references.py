@@ -63,6 +63,8 @@ def bridge_gaps(z: Tensor, observed: Tensor, longest: int) -> tuple[Tensor, Tens
     """
     length = z.shape[1]
     steps = torch.arange(length, device=z.device)
+    if observed.all():
+        return z, (steps + 1).expand(z.shape)
     left = torch.where(observed, steps, -length).cummax(-1).values
     right = torch.where(observed, steps, 2 * length).flip(-1).cummin(-1).values.flip(-1)
     known = observed | (right - left <= longest + 1)

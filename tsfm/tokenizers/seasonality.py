@@ -64,7 +64,7 @@ def detrend(z: Tensor, observed: Tensor) -> Tensor:
     return mask * (z - z_mean - slope * (t - t_mean))
 
 
-def size_classes(observed: Tensor) -> list[tuple[Tensor, int]]:
+def size_classes(observed: Tensor) -> list[tuple[Tensor | slice, int]]:
     """Group rows by how far back their data reaches, rounded up to a power of two.
 
     FFT grids must depend on a row's own data and not on the padding it shares with batch mates.
@@ -76,16 +76,16 @@ def size_classes(observed: Tensor) -> list[tuple[Tensor, int]]:
 
     Returns
     -------
-    list of (Tensor, int)
-        Row indices and their common size.
+    list of (Tensor or slice, int)
+        Row indices, or a slice where all rows are alike, and their common size.
     """
     length = observed.shape[1]
     first = torch.where(observed.any(-1), observed.to(torch.int8).argmax(-1), length - 1)
-    extent = (length - first).clamp_min(1)
-    exponent = torch.ceil(torch.log2(extent.to(torch.float64))).to(torch.int64).clamp_min(3)
-    return [
-        ((exponent == c).nonzero().squeeze(1), 1 << int(c)) for c in exponent.unique().tolist()
-    ]
+    sizes = [max(8, 1 << (length - k - 1).bit_length()) for k in first.tolist()]
+    if len(set(sizes)) == 1:
+        return [(slice(None), sizes[0])]
+    size_of = torch.tensor(sizes, device=observed.device)
+    return [((size_of == size).nonzero().squeeze(1), size) for size in sorted(set(sizes))]
 
 
 def find_cycles(
@@ -107,27 +107,51 @@ def find_cycles(
     tuple of RepeatLags and Tensor
         The lags and [B, n_cycles, 4] cycles of `significant_cycles`.
     """
+    classes = size_classes(observed)
+    parts = []
+    for rows, size in classes:
+        recent, mask = (_last_steps(v[rows], size) for v in (x, observed))
+        spectrum = _spectrum(recent)
+        known = None if season is None else season[rows]
+        found = find_repeat_lags(recent, mask, known, spectrum)
+        parts.append((found, significant_cycles(recent, mask, n_cycles, spectrum=spectrum)))
+    if len(classes) == 1:
+        return parts[0]
+    back = torch.cat([rows for rows, _ in classes if isinstance(rows, Tensor)]).argsort()
+    lags = {
+        f.name: torch.cat([getattr(found, f.name) for found, _ in parts])[back]
+        for f in fields(RepeatLags)
+    }
+    return RepeatLags(**lags), torch.cat([cycles for _, cycles in parts])[back]
+
+
+def _last_steps(x: Tensor, size: int) -> Tensor:
+    """[B, size] the end of `x` [B, L], padded on the left where that is too short."""
     length = x.shape[1]
-    lags = torch.zeros(x.shape[0], len(fields(RepeatLags)), device=x.device, dtype=x.dtype)
-    cycles = torch.zeros(x.shape[0], n_cycles, 4, device=x.device, dtype=x.dtype)
-    for rows, size in size_classes(observed):
-        recent, mask = (v[rows][:, max(0, length - size) :] for v in (x, observed))
-        recent, mask = (F.pad(v, (size - v.shape[1], 0)) for v in (recent, mask))
-        found = find_repeat_lags(recent, mask, None if season is None else season[rows])
-        lags[rows] = torch.stack([getattr(found, f.name).to(x.dtype) for f in fields(found)], -1)
-        if n_cycles:
-            cycles[rows] = significant_cycles(recent, mask, n_cycles)
-    columns = lags.unbind(-1)
-    return RepeatLags(columns[0].long(), columns[1].long(), *columns[2:]), cycles
+    return F.pad(x, (size - length, 0)) if length < size else x[:, length - size :]
 
 
-def variogram(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def _spectrum(x: Tensor) -> Tensor:
+    """Discrete Fourier transform of `x` [B, L], padded so that lags do not wrap around."""
+    return torch.fft.rfft(x, _n_fft(x.shape[1]))
+
+
+def _n_fft(length: int) -> int:
+    """Size of the transforms of `length` steps."""
+    return 1 << (2 * length - 1).bit_length()
+
+
+def variogram(
+    x: Tensor, observed: Tensor, spectrum: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean squared difference at every lag, over pairs of observed values.
 
     Parameters
     ----------
     x, observed
         [B, L] values (0 where missing) and mask.
+    spectrum
+        Transform of `x`, where it is known already.
 
     Returns
     -------
@@ -135,16 +159,18 @@ def variogram(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         Mean squared difference and number of pairs, both [B, L], lag 0 first.
     """
     length = x.shape[1]
-    n_fft = 1 << (2 * length - 1).bit_length()
-    mask = observed.to(x.dtype)
-    fx, fq, fm = (torch.fft.rfft(v, n_fft) for v in (x, x * x, mask))
+    n_fft = _n_fft(length)
+    fx = _spectrum(x) if spectrum is None else spectrum
+    fq, fm = _spectrum(x * x), _spectrum(observed.to(x.dtype))
     cross = (fq * fm.conj()).real - fx.abs().square()
     squares = 2 * torch.fft.irfft(cross.to(fx.dtype), n_fft)[:, :length]
     pairs = torch.fft.irfft(fm.abs().square().to(fx.dtype), n_fft)[:, :length].round()
     return squares.clamp_min(0) / pairs.clamp_min(1), pairs
 
 
-def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) -> RepeatLags:
+def find_repeat_lags(
+    x: Tensor, observed: Tensor, season: Tensor | None = None, spectrum: Tensor | None = None
+) -> RepeatLags:
     """Lags at which the variogram dips significantly below its earlier maximum.
 
     The short lag is the first dip almost as deep as the deepest, the long lag the first that is
@@ -158,9 +184,11 @@ def find_repeat_lags(x: Tensor, observed: Tensor, season: Tensor | None = None) 
     season
         [B] season lengths known from elsewhere (the calendar), 0 for none. It is the short lag
         where the variogram dips there at least a quarter as deep as at its deepest.
+    spectrum
+        As in `variogram`.
     """
     length = x.shape[1]
-    semi, pairs = variogram(x, observed)
+    semi, pairs = variogram(x, observed, spectrum)
     n_observed = observed.sum(-1, keepdim=True).to(x.dtype)
     enough = pairs >= (0.3 * n_observed).clamp_min(3)
     spread = (semi * enough)[:, 1:].sum(-1) / enough[:, 1:].sum(-1).clamp_min(1)
@@ -205,7 +233,9 @@ def _first_lag(fitting: Tensor, found: Tensor) -> Tensor:
     return torch.where(found.squeeze(1), fitting.to(torch.int8).argmax(-1), 0)
 
 
-def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05) -> Tensor:
+def significant_cycles(
+    x: Tensor, observed: Tensor, k: int, alpha: float = 0.05, spectrum: Tensor | None = None
+) -> Tensor:
     """The `k` strongest significant peaks of the periodogram.
 
     Local maxima above the Bonferroni bound `ln(N / alpha) / N` of Fisher's test, with the
@@ -219,6 +249,8 @@ def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05)
         Number of cycles to return.
     alpha
         Significance level.
+    spectrum
+        As in `variogram`.
 
     Returns
     -------
@@ -227,10 +259,11 @@ def significant_cycles(x: Tensor, observed: Tensor, k: int, alpha: float = 0.05)
         series, share of power. All zero where a cycle is missing.
     """
     length = x.shape[1]
-    if length < 8:
+    if length < 8 or k == 0:
         return x.new_zeros(x.shape[0], k, 4)
-    n_fft = 1 << (2 * length - 1).bit_length()
-    power = torch.fft.rfft(x, n_fft).abs().square()  # [B, n_fft/2 + 1]
+    n_fft = _n_fft(length)
+    spectrum = _spectrum(x) if spectrum is None else spectrum
+    power = spectrum.abs().square()  # [B, n_fft/2 + 1]
     n_frequencies = observed.sum(-1, keepdim=True).clamp_min(4).to(x.dtype) / 2
     share = power / (power.sum(-1, keepdim=True).clamp_min(1e-12) * length / n_fft)
     bound = torch.log(n_frequencies / alpha) / n_frequencies

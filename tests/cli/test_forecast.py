@@ -151,6 +151,19 @@ def test_errors_are_one_red_line(run, arguments, text):
     assert text in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("out", "text"), [("a.xlsx", "cannot tell the file's kind"), (".", "is a folder")]
+)
+def test_out_is_checked_before_the_work(run, tmp_path, monkeypatch, out, text):
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("forecast although its answer cannot be written")
+
+    monkeypatch.setattr("tsfm.Forecaster.predict", never)
+    result = run(AIR, "-n", "3", "--out", str(tmp_path / out))
+    assert result.exit_code == 2
+    assert text in result.stderr
+
+
 def test_unknown_model_is_named():
     result = CliRunner().invoke(app, ["forecast", AIR, "-n", "3", "--model", "tsfm-gigantic"])
     assert result.exit_code == 2

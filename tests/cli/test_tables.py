@@ -76,6 +76,31 @@ def test_date_format_decides(tmp_path):
         read_table(path, timestamp_col="t", date_format="%Y-%m-%d")
 
 
+def test_dates_with_two_readings_are_never_guessed(tmp_path):
+    path = _write(tmp_path, "t,y\n03/04/2026,1\n04/05/2026,2\n")
+    with pytest.raises(ValueError, match=r"'03/04/2026' can be two dates.*--date-format"):
+        read_table(path)
+    one_reading = _write(tmp_path, "t,y\n13/04/2026,1\n14/04/2026,2\n", "b.csv")
+    with pytest.warns(UserWarning, match="dayfirst"):  # pandas says how it reads them
+        assert read_table(one_reading)["t"].iloc[0] == pd.Timestamp("2026-04-13")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (["007", "010"], ["007", "010"]),
+        (["7", "10"], [7, 10]),
+        (["7", "A"], ["7", "A"]),
+        (["1e3", "7"], ["1e3", "7"]),
+        (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
+    ],
+)
+def test_ids_stay_as_they_are_written(tmp_path, written, kept):
+    rows = "".join(f"{key},2026-01-0{day},1\n" for key in written for day in (1, 2))
+    path = _write(tmp_path, "item_id,timestamp,target\n" + rows)
+    assert read_table(path)["item_id"].tolist() == [key for key in kept for _ in (1, 2)]
+
+
 def test_missing_cells_stay_missing(tmp_path):
     path = _write(tmp_path, "t,y\n2026-01-01,1\n,2\n2026-01-03,\n")
     frame = read_table(path)
@@ -87,6 +112,7 @@ def test_missing_cells_stay_missing(tmp_path):
     ("name", "text", "match"),
     [
         ("none.csv", None, "does not exist"),
+        ("semicolons.csv", "t;y\n2026-01-01;3,5\n", "separated by semicolons"),
         ("a.xls", "x", "cannot tell the file's kind"),
         ("empty.csv", "", "is empty"),
         ("ragged.csv", "a,b\n1,2\n1,2,3,4\n", "does not read as CSV"),

@@ -104,6 +104,13 @@ def test_series_without_a_value_are_named(tiny, bad):
         tiny.forecast([wave(9), bad], 3)
 
 
+def test_masked_values_are_missing(tiny):
+    masked = np.ma.masked_equal([1, 2, -999, 4, 5, 6], -999)
+    plain = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0])
+    answers = [tiny.forecast([x], 3).quantiles for x in (masked, plain)]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_a_value_out_of_sight_is_no_value(tiny):
     x = np.full(tiny.max_context + 10, np.nan)
     x[3] = 1.0

@@ -105,7 +105,7 @@ def check_out(out: Path | None) -> None:
     """
     if out is None or str(out) == "-":
         return
-    if _kind(out) == "parquet":
+    if not out.is_dir() and _kind(out) == "parquet":
         _need_pyarrow(out)
     need_writable(out)
 

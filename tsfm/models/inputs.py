@@ -112,6 +112,8 @@ def check_contexts(
 
 def _as_float(one: ArrayLike, i: int) -> Array:
     """A float64 copy of series `i`."""
+    if isinstance(one, np.ma.MaskedArray):
+        one = one.astype(np.float64).filled(np.nan)
     try:
         x = np.array(one, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -137,8 +139,8 @@ def floors(series: Sequence[ArrayLike], non_negative: bool | Literal["auto"]) ->
         return np.zeros(len(series))
     if non_negative is False:
         return np.full(len(series), -np.inf)
-    smallest = (np.asarray(s, dtype=np.float64) for s in series)
-    return np.array([0.0 if x[np.isfinite(x)].min() >= 0 else -np.inf for x in smallest])
+    histories = (_as_float(one, i) for i, one in enumerate(series))
+    return np.array([0.0 if x[np.isfinite(x)].min() >= 0 else -np.inf for x in histories])
 
 
 def persistence(x: Array) -> float:

@@ -112,8 +112,6 @@ def check_contexts(
 
 def _as_float(one: ArrayLike, i: int) -> Array:
     """A float64 copy of series `i`."""
-    if isinstance(one, np.ma.MaskedArray):
-        one = one.astype(np.float64).filled(np.nan)
     try:
         x = np.array(one, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -122,6 +120,8 @@ def _as_float(one: ArrayLike, i: int) -> Array:
         raise ValueError(
             f"Series {i} must be one-dimensional, got shape {x.shape}; give a list of series."
         )
+    if isinstance(one, np.ma.MaskedArray):
+        x[np.ma.getmaskarray(one)] = np.nan
     return x
 
 

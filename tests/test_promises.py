@@ -7,11 +7,13 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tsfm
 from tsfm.models import TSFM
 
 TINY = Path(__file__).resolve().parent / "assets" / "tiny"
@@ -186,3 +188,20 @@ def test_no_socket_is_opened(monkeypatch):
         model.forecast([example(0, 100)], 8, mode=mode)
     with pytest.raises(FileNotFoundError):
         TSFM.from_pretrained("someone/some-model")
+
+
+def test_sample_paths_have_the_quantiles_of_the_forecast():
+    months = pd.date_range("2020-01-01", periods=30, freq="MS")
+    season = np.sin(2 * np.pi * np.arange(30) / 12)
+    noise = np.random.default_rng(0).normal(
+        0, 0.8, 30
+    )  # too much to see the year without calendar
+    frame = pd.DataFrame({"timestamp": months, "target": 10 + 2 * season + noise})
+    forecaster = tsfm.Forecaster(TINY, prediction_length=12, random_state=0).fit(frame)
+    answer = forecaster.predict()
+    levels = ["0.1", "0.3", "0.5", "0.7", "0.9"]
+    paths = forecaster.predict_samples(num_samples=4000)
+    sampled = paths.groupby("timestamp")["predictions"].quantile([float(q) for q in levels])
+    width = (answer["0.9"] - answer["0.1"]).to_numpy()[:, None]
+    gap = sampled.unstack().to_numpy() - answer[levels].to_numpy()
+    assert np.abs(gap / width).max() < 0.05

@@ -23,7 +23,7 @@ from tsfm.frames.read import Data, read
 from tsfm.inference import ModelCall
 from tsfm.loading import ForecastModel, load_model
 from tsfm.persistence import load_forecaster, save_forecaster
-from tsfm.scoring import weighted_quantile_loss
+from tsfm.scoring import quantile_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -272,7 +272,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         panel = build(new, self.freq, self.on_gaps, self.on_duplicates, self._default_frequency())
         context, actual = panel.hold_out(horizon)
         answer = self._call().forecast(context, horizon, levels, self.point)
-        return -weighted_quantile_loss(actual, answer.quantiles, levels)
+        return -quantile_score(actual, answer.quantiles, levels)
 
     def plot(
         self, X: Data | None = None, forecast: pd.DataFrame | None = None, ax: Axes | None = None

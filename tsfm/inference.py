@@ -86,7 +86,6 @@ class ModelCall:
         samples = np.full((len(panel), count, horizon), np.nan)
         rows, series, options = self._inputs(panel)
         if series:
-            del options["season_lengths"]
             samples[rows] = draw(series, horizon, count, random_state=seed, **options)
         return samples
 

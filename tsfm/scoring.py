@@ -9,7 +9,7 @@ import numpy as np
 from tsfm.frames.read import Float64
 
 
-def weighted_quantile_loss(actual: Float64, quantiles: Float64, levels: Sequence[float]) -> float:
+def quantile_score(actual: Float64, quantiles: Float64, levels: Sequence[float]) -> float:
     """Weighted quantile loss: mean over levels of 2 * sum of pinball losses / sum of |actual|.
 
     Parameters
@@ -30,13 +30,14 @@ def weighted_quantile_loss(actual: Float64, quantiles: Float64, levels: Sequence
     ValueError
         There is no actual value.
     """
+    from tsfm.models.quantiles import pinball  # brings torch, which importing tsfm must not
+
     known = np.isfinite(actual) & np.isfinite(quantiles).all(axis=-1)
     if not known.any():
         raise ValueError(
             "There is nothing to score: all values of the last prediction_length rows are missing."
         )
     error = actual[known][:, None] - quantiles[known]
-    q = np.asarray(levels)
-    loss = 2.0 * np.maximum(q * error, (q - 1.0) * error).sum(axis=0).mean()
+    loss = 2.0 * pinball(error, np.asarray(levels)).sum(axis=0).mean()
     scale = np.abs(actual[known]).sum()
     return float(loss / scale) if scale > 0 else float(loss)

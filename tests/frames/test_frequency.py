@@ -175,6 +175,13 @@ def test_irregular_rows_are_refused_by_name() -> None:
         to_panel(frame, freq="h")
 
 
+def test_steps_between_random_times_are_shown_readably() -> None:
+    ticks = np.random.default_rng(0).integers(0, 10**15, 30).cumsum()
+    index = pd.Timestamp("2024-01-01") + pd.to_timedelta(ticks, unit="ns")
+    with pytest.raises(DataError, match=r"its most common step is \d+ days \d\d:\d\d:\d\d"):
+        to_panel(pd.Series(1.0, index))
+
+
 def test_a_finer_common_grid_is_used_when_rows_nearly_fill_it() -> None:
     hours = [0, 2, 4, 6, 7, 9, 11]
     index = pd.Timestamp("2024-01-01") + pd.to_timedelta(hours, unit="h")

@@ -48,7 +48,7 @@ def test_heads_are_monotone_whatever_the_states(n_references):
     assert (quantiles.diff(dim=-1) >= 0).all()
 
 
-@pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.1, 0.9), (0.5, 0.5)])
+@pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.1, 0.9), (0.5, 0.5), (0.1, 0.5, 0.99)])
 def test_heads_need_increasing_levels_with_a_median(levels):
     with pytest.raises(ValueError, match="quantile_levels"):
         QuantileHead(HeadConfig(quantile_levels=levels), 16, 8, 0)

@@ -8,7 +8,6 @@ import torch
 
 from tsfm.models import TSFM
 from tsfm.models.inputs import persistence
-from tsfm.models.resampling import longest_reach
 
 MODES = ("fast", "best")
 
@@ -33,8 +32,10 @@ def test_any_context_length(tiny, mode, length):
     output = tiny.forecast([wave(length)], 13, (0.1, 0.5, 0.9), mode=mode)
     assert output.quantiles.shape == (1, 13, 3)
     assert np.isfinite(output.quantiles).all()
-    reach = tiny.max_context if mode == "fast" else longest_reach(tiny.max_context)
+    reach = tiny.max_context * (1 if mode == "fast" else 6)  # pooled views of 12 see half as many
     assert output.context_used.tolist() == [min(length, reach)]
+    one_step = tiny.forecast([wave(length)], 1, mode=mode)  # no pooled view forecasts one step
+    assert one_step.context_used.tolist() == [min(length, tiny.max_context)]
 
 
 @pytest.mark.parametrize("horizon", [1, 1024, 1025, 2500])
@@ -129,6 +130,10 @@ def test_a_value_out_of_sight_is_no_value(tiny):
         ({"quantile_levels": ()}, "quantile_levels"),
         ({"quantile_levels": (0.5, 1.0)}, "quantile_levels"),
         ({"mode": "slow"}, "mode must be 'fast' or 'best'"),
+        ({"non_negative": "no"}, "non_negative must be True, False or 'auto'"),
+        ({"season_lengths": [-5]}, r"season_lengths\[0\] must be a whole number"),
+        ({"season_lengths": [7.9]}, r"season_lengths\[0\] must be a whole number"),
+        ({"series": [[1.0, 1e307, -1e307]]}, r"Series 0 holds values beyond 1e\+305"),
         ({"context_length": 0}, "context_length"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": -3}, "batch_size"),

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tsfm.nn.attention import Attention, causal_bias
-from tsfm.nn.rotary import rotary_angles
+from tsfm.nn.rotary import rotary_factors
 
 
 def angles(position: torch.Tensor, d_head: int = 8):
-    return rotary_angles(position, d_head, 1000.0)
+    return rotary_factors(position, d_head, 1000.0)
 
 
 def test_bias_lets_tokens_see_earlier_data_and_themselves():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tsfm.nn.rotary import rotary_angles, rotate
+from tsfm.nn.rotary import rotary_factors, rotate
 
 
 def test_products_depend_on_the_difference_of_positions():
@@ -12,7 +12,7 @@ def test_products_depend_on_the_difference_of_positions():
     pair = torch.randn(1, 2, 1, 1, 16)  # a query and a key, one head
 
     def product(at_q: float, at_k: float) -> float:
-        cos, sin = rotary_angles(torch.tensor([[at_q, at_k]]), 16, 1000.0)
+        cos, sin = rotary_factors(torch.tensor([[at_q, at_k]]), 16, 1000.0)
         q, k = rotate(pair, cos, sin).flatten(0, 1).flatten(1)
         return float(q @ k)
 
@@ -23,7 +23,7 @@ def test_products_depend_on_the_difference_of_positions():
 
 def test_lengths_are_kept_and_position_zero_is_the_identity():
     x = torch.randn(2, 5, 2, 3, 8)
-    cos, sin = rotary_angles(torch.arange(5.0).expand(2, -1), 8, 100.0)
+    cos, sin = rotary_factors(torch.arange(5.0).expand(2, -1), 8, 100.0)
     y = rotate(x, cos, sin)
     assert torch.equal(y[:, 0], x[:, 0])
     torch.testing.assert_close(y.norm(dim=-1), x.norm(dim=-1))
@@ -31,7 +31,7 @@ def test_lengths_are_kept_and_position_zero_is_the_identity():
 
 
 def test_wavelengths_span_the_base():
-    cos, sin = rotary_angles(torch.tensor([[1.0]]), 4, 100.0)
+    cos, sin = rotary_factors(torch.tensor([[1.0]]), 4, 100.0)
     angle = torch.tensor([1.0, 0.1])
     torch.testing.assert_close(cos.flatten(), angle.cos().repeat(2))
     torch.testing.assert_close(sin.flatten(), torch.cat([-angle.sin(), angle.sin()]))

@@ -90,6 +90,13 @@ def test_periods_are_found_within_half_a_percent(period):
     assert (cycles[:, 0, 3] > 0.5).all()
 
 
+def test_short_series_have_as_many_cycles_as_long_ones_but_empty():
+    x = noise(2, 8)
+    cycles = significant_cycles(detrend(x, full(x)), full(x), 20)
+    assert cycles.shape == (2, 20, 4)
+    assert (cycles[:, 8:] == 0).all()
+
+
 def test_white_noise_is_rejected_at_about_alpha():
     x = noise(2000, 256)
     # zero padding looks between the Fourier frequencies, which makes the test a little liberal

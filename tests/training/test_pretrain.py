@@ -187,6 +187,24 @@ def test_a_run_is_not_overwritten(config, tmp_path):
     assert weights(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 99},
+        {"overrides": {"optimizer.learning_rate": 1e-4}},
+        {"decay_steps": 2, "seed": 99},
+    ],
+)
+def test_other_settings_than_the_run_began_with_are_refused(config, tmp_path, change):
+    go(dataclasses.replace(config, max_steps=1), tmp_path)
+    before = weights(tmp_path)
+    with pytest.raises(ValueError, match=r"was begun with (seed|optimizer\.learning_rate)="):
+        go(config, tmp_path, resume=True, **change)
+    assert weights(tmp_path) == before
+    longer = dataclasses.replace(config, max_steps=2, log_every=1, validate_every=0)
+    assert go(longer, tmp_path, resume=True).step == 2
+
+
 def test_seed_and_overrides_of_a_configuration_object_count(config, tmp_path):
     go(config, tmp_path / "a", overrides={"max_steps": 2})
     go(config, tmp_path / "b", overrides={"max_steps": 2}, seed=config.seed)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tsfm.models.quantiles import pinball
+
 FloatArray = NDArray[np.float64]
 
 DECILES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -147,8 +149,7 @@ def quantile_losses(
             "[windows, steps, levels]"
         )
     actual = np.where(np.isfinite(label), label, np.nan)[..., None]  # [N, H, 1]
-    gap = actual - quantiles
-    return np.asarray(2.0 * np.abs(gap * ((quantiles >= actual) - np.asarray(levels))))
+    return np.asarray(2.0 * pinball(actual - quantiles, np.asarray(levels)))
 
 
 def weighted_quantile_loss(

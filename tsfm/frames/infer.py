@@ -192,6 +192,9 @@ def _refuse_irregular(
     alias = Frequency(kind, int(step[which]), unit=records.axis.unit).alias
     remedy = "Number the steps evenly first."
     if kind == "tick":
+        if alias.endswith(("ns", "us")):
+            nanos = 1_000_000_000 // cal.TICKS_PER_SECOND[records.axis.unit]
+            alias = str(pd.Timedelta(int(step[which]) * nanos))
         seconds = float(np.median(np.diff(ticks))) / cal.TICKS_PER_SECOND[records.axis.unit]
         usual = min(_USUAL_STEPS, key=lambda pair: abs(math.log(pair[1] / seconds)))[0]
         remedy = f"Resample first, e.g. {records.resample_hint(usual)}."

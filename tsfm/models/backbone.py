@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tsfm.models.config import BackboneConfig
 from tsfm.nn.attention import Attention, causal_bias
 from tsfm.nn.mlp import SwiGLU
-from tsfm.nn.rotary import rotary_angles
+from tsfm.nn.rotary import rotary_factors
 from tsfm.tokenizers.batch import TokenBatch
 
 _STEPS_PER_TURN = 32.0
@@ -57,6 +57,8 @@ class TransformerBackbone(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        if config.n_layers < 1:
+            raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
         self.config = config
         blocks = [TransformerBlock(config) for _ in range(config.n_layers)]
         self.blocks = nn.ModuleList(blocks)
@@ -86,9 +88,11 @@ class TransformerBackbone(nn.Module):
         tuple
             [B, T, d_model] states of the wanted tokens, and None.
         """
+        if state is not None:
+            raise ValueError("A transformer keeps no recurrent state; state must be None.")
         d_head = self.config.d_model // self.config.n_heads
         position = batch.position / _STEPS_PER_TURN
-        cos, sin = rotary_angles(position, d_head, self.config.rope_base)
+        cos, sin = rotary_factors(position, d_head, self.config.rope_base)
         bias = causal_bias(batch.holds_data)
         for block in self.blocks[:-1]:
             x = block(x, cos, sin, bias)

@@ -40,6 +40,11 @@ class QuantileHead(nn.Module):
         levels = config.quantile_levels
         if 0.5 not in levels or list(levels) != sorted(set(levels)):
             raise ValueError(f"quantile_levels must increase and include 0.5, got {levels}.")
+        if any(abs(a + b - 1) > 1e-9 for a, b in zip(levels, levels[::-1], strict=True)):
+            raise ValueError(
+                f"quantile_levels must be symmetric around 0.5, got {levels}: forecasts are "
+                "averaged with those of the mirror image."
+            )
         self.n_below = levels.index(0.5)
         self.n_levels = len(levels)
         self.patch_length = patch_length

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+_LARGEST = 1e305
+"""Largest magnitude of a value; `Scale.inverse` stops at ten times that."""
+
 
 def is_whole(number: Any) -> bool:
     """Whether something is an integer, Python's or numpy's, and no bool."""
@@ -46,10 +49,14 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"Unknown device {name!r}; take 'auto', 'cpu' or 'cuda'.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r} is not supported; take 'auto', 'cpu' or 'cuda'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device={name!r} needs a GPU and a CUDA build of PyTorch; 'auto' and 'cpu' do not."
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={name!r}: there are {torch.cuda.device_count()} CUDA devices.")
     return device
 
 
@@ -59,7 +66,7 @@ def check_seasons(season_lengths: Sequence[int | None] | None, n_series: int) ->
     Raises
     ------
     ValueError
-        If there is not one per series.
+        If there is not one per series, or one is no whole number of steps.
     """
     if season_lengths is None:
         return [0] * n_series
@@ -68,6 +75,11 @@ def check_seasons(season_lengths: Sequence[int | None] | None, n_series: int) ->
             f"season_lengths has {len(season_lengths)} entries for {n_series} series; "
             "give one per series, None where there is no season."
         )
+    for i, season in enumerate(season_lengths):
+        if season is not None and not (is_whole(season) and season >= 0):
+            raise ValueError(
+                f"season_lengths[{i}] must be a whole number of steps or None, got {season!r}."
+            )
     return [int(season or 0) for season in season_lengths]
 
 
@@ -88,7 +100,8 @@ def check_contexts(
     Raises
     ------
     ValueError
-        If a series is not a list of numbers or has no finite value; the message names it.
+        If a series is not a list of numbers, has no finite value or too large ones; the message
+        names it.
     """
     if context_length is not None and not (is_whole(context_length) and context_length >= 1):
         raise ValueError(
@@ -101,6 +114,11 @@ def check_contexts(
         if context_length is not None:
             x = x[-context_length:]
         finite = np.isfinite(x)
+        if np.abs(x, where=finite, out=np.zeros_like(x)).max(initial=0) > _LARGEST:
+            raise ValueError(
+                f"Series {i} holds values beyond {_LARGEST:g}, too close to the largest number "
+                "there is; give it in a larger unit."
+            )
         if not finite[-longest:].any():
             raise ValueError(
                 f"Series {i} has no finite value in its last {min(len(x), longest)} steps; "
@@ -134,11 +152,16 @@ def floors(series: Sequence[ArrayLike], non_negative: bool | Literal["auto"]) ->
         The histories, each with at least one finite value.
     non_negative
         True: zero; False: nothing; "auto": zero where no value of the history lies below it.
+
+    Raises
+    ------
+    ValueError
+        If `non_negative` is something else.
     """
-    if non_negative is True:
-        return np.zeros(len(series))
-    if non_negative is False:
-        return np.full(len(series), -np.inf)
+    if isinstance(non_negative, bool | np.bool_):
+        return np.full(len(series), 0.0 if non_negative else -np.inf)
+    if non_negative != "auto":
+        raise ValueError(f"non_negative must be True, False or 'auto', got {non_negative!r}.")
     histories = (_as_float(one, i) for i, one in enumerate(series))
     return np.array([0.0 if x[np.isfinite(x)].min() >= 0 else -np.inf for x in histories])
 

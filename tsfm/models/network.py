@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tsfm.models.backbone import build_backbone
 from tsfm.models.config import ModelConfig, TokenizerConfig
 from tsfm.models.heads import build_head
+from tsfm.models.quantiles import pinball
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
@@ -144,10 +145,10 @@ class ForecastingNetwork(nn.Module):
         seen = observed.unflatten(1, (-1, patch))[:, 1:]
         error = target - quantiles
         levels = torch.tensor(self.config.head.quantile_levels, device=z.device)
-        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)  # [B, T - 1, P]
+        losses = pinball(error, levels).mean(-1)  # [B, T - 1, P]
         started = batch.observed[:, :-1].any(-1).cummax(-1).values  # something to go by
         weight = seen & started[..., None]
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
-        total = (pinball * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
+        total = (losses * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
         loss: Tensor = 2 * total / unit.clamp_min(0.1)
         return loss

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tsfm.models.batching import is_out_of_memory, padded_length
 from tsfm.models.config import ModelConfig
 from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
 from tsfm.models.inputs import (
@@ -32,7 +33,7 @@ from tsfm.models.quantiles import (
     mixture_quantiles,
     sample_paths,
 )
-from tsfm.models.resampling import longest_reach, resampled_quantiles
+from tsfm.models.resampling import reach, resampled_quantiles
 from tsfm.models.scaler import Scale
 
 Mode = Literal["fast", "best"]
@@ -40,7 +41,6 @@ Array = NDArray[np.float64]
 
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _TOKENS_PER_PASS = 16_384
-_SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,13 @@ class TSFM:
         floor = floors(series, non_negative)
         np.maximum(answer, floor[:, None, None], out=answer)
         np.maximum(median, floor[:, None], out=median)
-        reach = self.max_context if mode == "fast" else longest_reach(self.max_context)
-        used = np.array([min(len(c), reach) for c in contexts], dtype=np.int64)
+        seen = [
+            min(len(c), self.max_context)
+            if mode == "fast"
+            else reach(len(c), horizon, self.max_context)
+            for c in contexts
+        ]
+        used = np.array(seen, dtype=np.int64)
         return ForecastOutput(answer, levels, median, used)
 
     def sample_paths(
@@ -263,7 +268,14 @@ class TSFM:
         -------
         ndarray
             [N, S, H].
+
+        Raises
+        ------
+        ValueError
+            As in `forecast`, or if `num_samples` is not a whole number of at least one.
         """
+        if not (is_whole(num_samples) and num_samples >= 1):
+            raise ValueError(f"num_samples must be a whole number >= 1, got {num_samples!r}.")
         grid = tuple(np.round(np.concatenate([[0.005], np.arange(0.02, 0.99, 0.02), [0.995]]), 4))
         output = self.forecast(
             series,
@@ -309,18 +321,20 @@ class TSFM:
         done, limit = 0, None if batch_size == "auto" else batch_size
         n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
         while done < len(order):
-            longest = self._padded(len(contexts[order[done]]))
             patch = self.config.tokenizer.patch_length
+            longest = padded_length(len(contexts[order[done]]), self.max_context, patch)
             n_tokens = (longest + min(horizon, self.config.max_horizon)) // patch + 1
             size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens * n_paths))
             rows = [
-                i for i in order[done : done + size] if self._padded(len(contexts[i])) == longest
+                i
+                for i in order[done : done + size]
+                if padded_length(len(contexts[i]), self.max_context, patch) == longest
             ]
             try:
                 season = torch.tensor([seasons[i] if seasons else 0 for i in rows])
                 answer[rows] = self._pass([contexts[i] for i in rows], longest, horizon, season)
             except (MemoryError, RuntimeError) as error:
-                if len(rows) == 1 or not _out_of_memory(error):
+                if len(rows) == 1 or not is_out_of_memory(error):
                     raise
                 limit = len(rows) // 2
                 continue
@@ -374,21 +388,8 @@ class TSFM:
             remaining -= step
         return parts
 
-    def _padded(self, length: int) -> int:
-        """The batch length a context is padded to."""
-        patch = self.config.tokenizer.patch_length
-        longest = -(-self.max_context // patch) * patch
-        fitting = [size for size in _SIZES if length <= size <= longest and size % patch == 0]
-        return fitting[0] if fitting else longest
-
     def _at_levels(self, quantiles: Array, levels: tuple[float, ...]) -> Array:
         """Quantiles at the wanted levels, a fresh array."""
         trained = self.config.head.quantile_levels
         answer: Array = at_levels(torch.from_numpy(quantiles), trained, levels).numpy().copy()
         return answer
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,31 @@ def _normal_scores(levels: Sequence[float], like: Tensor) -> Tensor:
     p = torch.tensor(levels, dtype=torch.float64)
     scores: Tensor = torch.special.ndtri(p)
     return scores.to(like)
+
+
+def pinball(error: Any, levels: Any) -> Any:
+    """Pinball loss `max(level * error, (level - 1) * error)`, of tensors or arrays.
+
+    Source: Koenker and Bassett, "Regression Quantiles" (1978).
+
+    Parameters
+    ----------
+    error
+        Truth minus quantile, [..., Q].
+    levels
+        [Q], of the same kind as `error`.
+
+    Returns
+    -------
+    Tensor or ndarray
+        [..., Q].
+
+    Examples
+    --------
+    >>> pinball(np.array([2.0, -2.0]), np.array([0.1, 0.1]))
+    array([0.2, 1.8])
+    """
+    return levels * error - error.clip(max=0)
 
 
 def mixture_quantiles(values: Tensor, weights: Tensor, levels: Sequence[float]) -> Tensor:

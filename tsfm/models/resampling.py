@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tsfm.models.quantiles import pinball
+
 if TYPE_CHECKING:
     from tsfm.models.pipeline import TSFM
 
@@ -140,7 +142,7 @@ def resampled_quantiles(
     answers = _run(model, contexts, back_tests, seasons, batch_size, progress)
     for job, answer in zip(back_tests, answers, strict=True):
         truth = contexts[job.series][-job.cut :][: job.steps]
-        losses.setdefault((job.series, job.view), []).append(_pinball(truth, answer, levels))
+        losses.setdefault((job.series, job.view), []).append(_mean_loss(truth, answer, levels))
     shares: dict[_Job, float] = {}
     for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
         # a view of nothing but a gap has no answer, and so no say
@@ -227,9 +229,10 @@ def view_weights(losses: Iterable[Sequence[float]]) -> Array:
     return normalised
 
 
-def longest_reach(longest: int) -> int:
-    """Steps of history the views draw on when one pass sees `longest`."""
-    return max(longest, max(_POOLINGS) * (longest // 2))
+def reach(length: int, horizon: int, longest: int) -> int:
+    """Steps of a history of `length` that its views can draw on when one pass sees `longest`."""
+    pools = [view.pool for view in views_of(length, horizon, longest)]
+    return min(length, max(longest, max(pools) * (longest // 2)))
 
 
 def pool_mean(x: Array, k: int) -> Array:
@@ -252,10 +255,10 @@ def interpolate(x: Array, u: int) -> Array:
     return blended
 
 
-def _pinball(truth: Array, quantiles: Array, levels: Array) -> float:
+def _mean_loss(truth: Array, quantiles: Array, levels: Array) -> float:
     """Mean pinball loss over observed steps; NaN when there are none."""
     seen = np.isfinite(truth)
     if not seen.any():
         return float("nan")
     error = truth[seen, None] - quantiles[: len(truth)][seen]
-    return float(np.maximum(levels * error, (levels - 1) * error).mean())
+    return float(pinball(error, levels).mean())

@@ -9,6 +9,8 @@ from torch import Tensor
 
 _CONSTANT = 1e-10
 """Spread, relative to the largest magnitude, below which a series is constant up to rounding."""
+_LARGEST = 1e306
+"""Bound of unscaled values: differences of quantiles, and their tails, stay numbers."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Scale:
         return torch.asinh(centred / divisor).float()
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Float64 values in the series' unit.
+        """Float64 values in the series' unit, at most 1e306 in size.
 
         Parameters
         ----------
@@ -60,4 +62,5 @@ class Scale:
             [B, ...] scaled values.
         """
         shape = (-1,) + (1,) * (z.dim() - 1)
-        return torch.sinh(z.double()) * self.scale.view(shape) + self.loc.view(shape)
+        values = torch.sinh(z.double()) * self.scale.view(shape) + self.loc.view(shape)
+        return values.clamp(-_LARGEST, _LARGEST)

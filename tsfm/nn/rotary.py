@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def rotary_angles(position: Tensor, d_head: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines that rotate queries and keys.
+def rotary_factors(position: Tensor, d_head: int, base: float) -> tuple[Tensor, Tensor]:
+    """Factors that rotate queries and keys; see `rotate`.
 
     Source: Su et al., "RoFormer" (arXiv 2104.09864).
 

@@ -74,7 +74,18 @@ class TokenBatch:
         return self.observed.any(-1)
 
     def repeat(self, times: int) -> TokenBatch:
-        """All rows, several times over."""
+        """All rows, several times over.
+
+        Parameters
+        ----------
+        times
+            How often.
+
+        Returns
+        -------
+        TokenBatch
+            `times * B` rows; `row` still says which series each belongs to.
+        """
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "aux"}
         repeated: dict[str, Any] = {
             name: torch.cat([x] * times) for name, x in tensors.items() if x is not None
@@ -82,7 +93,18 @@ class TokenBatch:
         return replace(self, **repeated)
 
     def select(self, tokens: slice) -> TokenBatch:
-        """The same rows with some of their tokens."""
+        """The same rows with some of their tokens.
+
+        Parameters
+        ----------
+        tokens
+            Which tokens of every row.
+
+        Returns
+        -------
+        TokenBatch
+            B rows.
+        """
         if tokens == slice(None):
             return self
         names = ("values", "observed", "start", "length", "kind", "position", "variate")

@@ -112,10 +112,28 @@ class FixedPatchTokenizer:
         )
 
     def with_mirror_image(self, batch: TokenBatch) -> TokenBatch:
-        """The tokens of `batch` [B] followed by those of the negated series: 2B rows.
+        """Add the rows of the negated series.
 
         The same as tokenizing `cat([z, -z])`, but a series and its mirror image share their
         cycles, so that these are looked for only once.
+
+        Parameters
+        ----------
+        batch
+            Tokens of `tokenize(z, ...)`, B rows.
+
+        Returns
+        -------
+        TokenBatch
+            2B rows, first those of z, then those of -z.
+
+        Examples
+        --------
+        >>> import torch
+        >>> tokenizer = FixedPatchTokenizer(2)
+        >>> batch = tokenizer.tokenize(torch.tensor([[1.0, 2.0]]), torch.ones(1, 2) > 0, 2)
+        >>> tokenizer.with_mirror_image(batch).values[:, 0].tolist()
+        [[1.0, 2.0], [-1.0, -2.0]]
         """
         both = batch.repeat(2)
         sign = torch.ones_like(both.values[:, :1, :1])

@@ -284,7 +284,8 @@ def significant_cycles(
     cosine = (x[:, None] * angle.cos()).sum(-1) * scale
     sine = (x[:, None] * angle.sin()).sum(-1) * scale
     found = torch.stack([frequency, cosine, sine, top.clamp(max=1)], dim=-1)
-    return torch.where((top > 0)[..., None], found, 0)
+    found = torch.where((top > 0)[..., None], found, 0)
+    return F.pad(found, (0, 0, 0, k - found.shape[1]))  # short series have few frequencies
 
 
 def cycle_features(cycles: Tensor, step: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,14 +21,14 @@ from tsfm.models.network import ForecastingNetwork
 from tsfm.training.config import PretrainConfig
 from tsfm.training.memory import keep_freed_memory
 from tsfm.training.module import PretrainModule
+from tsfm.training.record import check_same_run, read_record, write_record, write_scores
 from tsfm.training.stream import CorpusStream
-from tsfm.training.validation import FamilyScore, validate
+from tsfm.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
 TRUNK = "trunk.ckpt"
 DECAY = "decay.ckpt"
-_RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,8 @@ def run(
         If `out` holds a run and `resume` is False.
     FileNotFoundError
         If a decay branch has no trunk to start from.
+    ValueError
+        If the run in `out` was begun with another configuration; the message names the key.
     """
     started = time.monotonic()
     values = dict(overrides or {})
@@ -113,7 +114,11 @@ def run(
     check_compiler(config)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)
+    if checkpoint is not None:
+        check_same_run(config, out)
     out.mkdir(parents=True, exist_ok=True)
+    if checkpoint is None:
+        write_record(out, config, 0, "trunk", None, 0)
     L.seed_everything(config.seed, verbose=False)
     keep_freed_memory()
     module = PretrainModule(config, decay_start, decay_steps or 0)
@@ -208,16 +213,8 @@ class SliceCallback(L.Callback):
             Optimiser steps it has taken.
         """
         save_network(averaged_network(module), self.out)
-        record = {
-            "step": step,
-            "branch": self.name.removesuffix(".ckpt"),
-            "decay_start": module.decay_start,
-            "decay_steps": module.decay_steps,
-            "config": self.config.to_dict(),
-        }
-        unfinished = self.out / (_RUN + ".part")
-        unfinished.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(self.out / _RUN)
+        branch = self.name.removesuffix(".ckpt")
+        write_record(self.out, self.config, step, branch, module.decay_start, module.decay_steps)
 
     def _validate(self, trainer: L.Trainer, module: Any) -> None:
         """Score the averaged network on held-out series of every family and log the table."""
@@ -228,7 +225,7 @@ class SliceCallback(L.Callback):
         for log in trainer.loggers:
             log.log_metrics(metrics, step=trainer.global_step)
         name = "validation.csv" if self.name == TRUNK else "validation_decay.csv"
-        _write_scores(scores, self.out / name, trainer.global_step)
+        write_scores(scores, self.out / name, trainer.global_step)
 
 
 def averaged_network(module: PretrainModule) -> ForecastingNetwork:
@@ -236,16 +233,6 @@ def averaged_network(module: PretrainModule) -> ForecastingNetwork:
     network = module.averaged.module
     assert isinstance(network, ForecastingNetwork)
     return network
-
-
-def _write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
-    """Append one row per family to a CSV; rows a resumed run makes again are replaced."""
-    rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    rows = [row for row in rows if int(row.split(",")[0]) < step]
-    rows += [f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}" for s in scores]
-    path.write_text(
-        "\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n", encoding="utf-8"
-    )
 
 
 def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
@@ -263,7 +250,7 @@ def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | Non
     if not trunk.exists():
         raise FileNotFoundError(f"{trunk} does not exist: a decay branch starts from a trunk.")
     if resume and decay.exists():
-        record = json.loads((out / _RUN).read_text(encoding="utf-8"))
+        record = read_record(out)
         if record["branch"] == "decay" and record["decay_steps"] == decay_steps:
             return decay, int(record["decay_start"])
     return trunk, _steps_in(trunk)
@@ -357,4 +344,5 @@ def use_bf16(precision: str) -> bool:
         return precision == "bf16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet
+    return bool(native and native())

@@ -13,6 +13,7 @@ from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.synthetic import all_families
 from tsfm.datasets.synthetic.base import standardise
 from tsfm.models.network import ForecastingNetwork
+from tsfm.models.quantiles import pinball
 from tsfm.models.scaler import Scale
 
 _VALIDATION_SEED = 20_231_117
@@ -89,10 +90,10 @@ def validate(
         scale = Scale.of(past, observed)
         quantiles = scale.inverse(network(scale.forward(past), observed, horizon)).float()
         error = future - quantiles
-        pinball = torch.maximum(levels * error, (levels - 1) * error).mean((1, 2))
+        losses = pinball(error, levels).mean((1, 2))
         naive = past.diff(dim=-1).abs().mean(-1).clamp_min(0.05)
         inside = (future >= quantiles[..., :1]) & (future <= quantiles[..., -1:])
         group = all_families()[name].group
-        loss = float((2 * pinball / naive).clamp(max=50).mean())
+        loss = float((2 * losses / naive).clamp(max=50).mean())
         scores.append(FamilyScore(name, group, loss, float(inside.float().mean())))
     return scores

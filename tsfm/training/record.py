@@ -1,0 +1,105 @@
+"""The files of a run that people read: `run.json` and the table of validation scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tsfm.config import from_dict
+from tsfm.training.config import PretrainConfig
+from tsfm.training.validation import FamilyScore
+
+_RUN = "run.json"
+_FREE_TO_CHANGE = {
+    "max_steps",
+    "checkpoint_minutes",
+    "validate_every",
+    "log_every",
+    "compile",  # same function, other rounding
+}
+"""Settings that a resumed run may have otherwise than it began with."""
+
+
+def write_record(
+    out: Path,
+    config: PretrainConfig,
+    step: int,
+    branch: str,
+    decay_start: int | None,
+    decay_steps: int,
+) -> None:
+    """Write `run.json`: how far a run has come, and the whole configuration it was begun with.
+
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    config
+        The run.
+    step
+        Optimiser steps taken.
+    branch
+        "trunk" or "decay".
+    decay_start, decay_steps
+        Where the decay branch leaves the trunk, and its length; None and 0 on the trunk.
+    """
+    record = {
+        "step": step,
+        "branch": branch,
+        "decay_start": decay_start,
+        "decay_steps": decay_steps,
+        "config": config.to_dict(),
+    }
+    _replace_text(out / _RUN, json.dumps(record, indent=2) + "\n")
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """What `write_record` wrote."""
+    record: dict[str, Any] = json.loads((out / _RUN).read_text(encoding="utf-8"))
+    return record
+
+
+def check_same_run(config: PretrainConfig, out: Path) -> None:
+    """Refuse to go on with other data, another model or another schedule than a run began with.
+
+    Raises
+    ------
+    ValueError
+        If a setting differs that the result depends on; the message names it.
+    """
+    begun = _leaves(from_dict(PretrainConfig, read_record(out)["config"]).to_dict())
+    now = _leaves(config.to_dict())
+    for key in sorted({*begun, *now} - _FREE_TO_CHANGE):
+        if begun.get(key) != now.get(key):
+            raise ValueError(
+                f"{out} was begun with {key}={begun.get(key)!r}, now it is {now.get(key)!r}: "
+                "going on would not end like an uninterrupted run. Give the configuration, --seed "
+                "and --set that it began with, or start another from its model with --initial."
+            )
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a nested dictionary by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
+    """Append one row per family to a CSV; rows a resumed run makes again are replaced."""
+    rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+    rows = [row for row in rows if int(row.split(",")[0]) < step]
+    rows += [f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}" for s in scores]
+    _replace_text(path, "\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n")
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -20,7 +20,7 @@ The families of one recipe, with their shares:
 
 More of one family:
 
-  tsfm corpus preview --family NAME --out family.png --columns 8
+  tsfm corpus preview --family solar --out solar.png --columns 8
 """
 
 app = typer.Typer(no_args_is_help=True, help="Look at the synthetic training corpus.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -79,8 +80,9 @@ def run(
         Folder of the run: `config.json` and `model.safetensors` (the averaged weights),
         `trunk.ckpt` and `decay.ckpt` (full training state), `run.json`, `logs/`.
     max_minutes
-        End the slice after this many minutes; the schedule counts steps, so this changes nothing
-        about the result of a run that is resumed.
+        End the slice with the first step that ends after so many minutes (compiling is part of
+        the first steps); the schedule counts steps, so this changes nothing about the result of a
+        run that is resumed.
     resume
         Continue from the checkpoint in `out`.
     decay_steps
@@ -121,6 +123,8 @@ def run(
         write_record(out, config, 0, "trunk", None, 0)
     L.seed_everything(config.seed, verbose=False)
     keep_freed_memory()
+    if config.compile:
+        logger.info("compiling in the first steps: minutes on a busy CPU, within the time limit")
     module = PretrainModule(config, decay_start, decay_steps or 0)
     if initial is not None and checkpoint is None:
         _start_from(module, initial)
@@ -278,6 +282,25 @@ def _start_from(module: PretrainModule, model: str | Path) -> None:
     averaged_network(module).load_state_dict(weights)
 
 
+class StepsBar(TQDMProgressBar):
+    """Progress in steps, without an end where the clock ends the slice.
+
+    Parameters
+    ----------
+    open_ended
+        Whether the slice has a time limit.
+    """
+
+    def __init__(self, open_ended: bool) -> None:
+        super().__init__(refresh_rate=10)
+        self.open_ended = open_ended
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """Steps the bar counts up to; infinite where it only counts."""
+        return math.inf if self.open_ended else super().total_train_batches
+
+
 def _trainer(
     config: PretrainConfig,
     out: Path,
@@ -295,7 +318,7 @@ def _trainer(
         loggers.append(TensorBoardLogger(out, name="logs", version="tensorboard"))
     except ModuleNotFoundError:
         logger.info("tensorboard is not installed; logging to CSV only")
-    bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
+    bar = [StepsBar(open_ended=saver.deadline is not None)] if progress else []
     return L.Trainer(
         max_steps=last_step,
         max_epochs=-1,

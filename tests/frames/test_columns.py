@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -194,19 +195,81 @@ def test_booleans_count_when_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "message"),
     [
-        pd.Series([1.0, "1,5", 3.0], dtype=object),
-        pd.Series(["1.5", "2.5", "3.5"]),
-        pd.Series(["1.5", "2.5", "3.5"], dtype="string"),
-        pd.Series([1j, 2, 3]),
-        pd.Series(pd.to_timedelta([1, 2, 3], unit="h")),
-        pd.Series(["1", "2", "3"], dtype="category"),
+        (pd.Series([1.0, "1,5", 3.0], dtype=object), r"row 1 holds '1,5', which is no number"),
+        (pd.Series(["1.5", "n.a.", "?"]), r"row 1 holds 'n.a.', the first of 2 cells"),
+        (pd.Series(["1.5", None, "?"], dtype="string"), r"row 2 holds '\?'"),
+        (pd.Series(["1", "2", "x"], dtype="category"), r"row 2 holds 'x'"),
+        (pd.Series(["a", None, "b"]), r"row 0 holds 'a', the first of 2 cells.*target_col="),
+        (pd.Series([1j, 2, 3]), r"row 0 holds 1j, the first of 3 cells.*target_col="),
+        (pd.Series([1.0, np.complex128(2j), 3.0], dtype=object), r"row 1 holds 2j"),
+        (pd.Series(pd.to_timedelta([1, 2, 3], unit="h")), r"row 0 holds Timedelta.*target_col="),
     ],
 )
-def test_targets_that_are_not_numbers_name_the_row(bad: pd.Series) -> None:
-    with pytest.raises(DataError, match=r"'target' is not numeric.*row \d holds.*pd.to_numeric"):
+def test_the_first_cell_that_is_no_number_is_named(bad: pd.Series, message: str) -> None:
+    with pytest.raises(DataError, match=rf"'target' is not numeric.*{message}") as error:
         to_panel(long(timestamp=DAYS[:3], target=bad))
+    assert "errors=" not in str(error.value)  # coerce would drop values silently
+
+
+def test_a_cell_that_is_no_number_comes_with_its_series() -> None:
+    cells = ["50.13", "50.14", "1e3", "-2", "n.a. broken", "7"]
+    frame = long(item_id=list("aaabbb"), timestamp=DAYS, target=cells)
+    with pytest.raises(DataError, match=r"row 4 \(series 'b'\) holds 'n.a. broken'"):
+        to_panel(frame)
+
+
+@pytest.mark.parametrize("dtype", [object, "string", "category"])
+def test_numbers_written_as_text_come_with_the_remedy(dtype: object) -> None:
+    df = long(timestamp=DAYS[:3], target=pd.Series(["50.13", None, "7"], dtype=dtype))
+    remedy = r"df\['target'\] = pd.to_numeric\(df\['target'\]\)"
+    with pytest.raises(DataError, match=rf"whole column is text.*'50.13'.*{remedy}"):
+        to_panel(df)
+    df["target"] = pd.to_numeric(df["target"])
+    assert to_panel(df).values[0][[0, 2]].tolist() == [50.13, 7]
+    mixed = long(timestamp=DAYS[:3], target=pd.Series([1, "2", 3], dtype=object))
+    with pytest.raises(DataError, match=r"some of its numbers are text: row 1 holds '2'"):
+        to_panel(mixed)
+
+
+def test_text_in_arrays_and_series_names_their_own_remedy() -> None:
+    with pytest.raises(DataError, match=r"series = pd.to_numeric\(series\)"):
+        to_panel(pd.Series(["1", "2"], index=DAYS[:2]))
+    with pytest.raises(DataError, match=r"array = pd.to_numeric\(array\)"):
+        to_panel(np.array(["1", "2"]))
+
+
+def test_a_frame_without_numbers_lists_its_columns() -> None:
+    frame = long(item_id=list("aabbcc"), timestamp=DAYS, load=list("123xyz"))
+    roles = r"where 'item_id' is the id and 'timestamp' is the time\. A column of numbers is exp"
+    with pytest.raises(DataError, match=f"columns are 'item_id', 'timestamp', {roles}"):
+        to_panel(frame[["item_id", "timestamp"]])
+    with pytest.raises(DataError, match=f"'timestamp', 'load', {roles}.*target_col='load'"):
+        to_panel(frame)
+    with pytest.raises(DataError, match="the column is 'item_id'"):
+        to_panel(frame[["item_id"]].set_index(DAYS))
+
+
+@pytest.mark.parametrize("ids", [list("ababab"), [1, 2] * 3])
+def test_the_id_or_the_time_as_target_is_refused_before_any_warning(ids: list) -> None:
+    frame = long(item_id=ids, timestamp=DAYS, target=range(6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="target_col='item_id' names the id column"):
+            to_panel(frame, target_col="item_id")
+        with pytest.raises(DataError, match="'timestamp' is the time column"):
+            to_panel(frame, target_col="timestamp")
+        with pytest.raises(DataError, match="'target' is not numeric"):
+            to_panel(frame.assign(target="x", other=1), target_col="target")
+
+
+def test_messages_agree_in_number() -> None:
+    frame = long(timestamp=DAYS, shop=list("aabbcc"), sales=range(6))
+    with pytest.raises(DataError, match=r"^Column 'shop' may tell"):
+        to_panel(frame)
+    with pytest.raises(DataError, match=r"^Columns 'shop', 'city' may tell"):
+        to_panel(frame.assign(city="x"))
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,11 @@ def test_one_row_takes_the_frequency_of_the_panel() -> None:
 
 def test_one_row_alone_asks_for_the_frequency() -> None:
     frame = pd.DataFrame({"item_id": ["A"], "timestamp": ["2024-01-01"], "target": [1.0]})
-    with pytest.raises(DataError, match=r"'A' has a single timestamp.*freq="):
+    remedy = "Pass freq=, e.g. freq='h', 'D' or 'ME'"
+    with pytest.raises(DataError, match=rf"Series 'A' has a single timestamp.*{remedy}"):
         to_panel(frame)
+    with pytest.raises(DataError, match=rf"Series 'target' has a single timestamp.*{remedy}"):
+        to_panel(frame.drop(columns="item_id"))
     assert future(frame, 2, freq="W").tolist() == [
         pd.Timestamp("2024-01-08"), pd.Timestamp("2024-01-15")
     ]  # fmt: skip
@@ -120,7 +123,7 @@ def test_one_row_in_a_mixed_panel_warns() -> None:
             pd.DataFrame({"item_id": "one", "timestamp": days[:1], "target": 1.0}),
         ]
     )
-    with pytest.warns(FrequencyWarning, match=r"'one'.*'D'.*2 of the 3"):
+    with pytest.warns(FrequencyWarning, match=r"'one' has .*'D'.*2 of the 3"):
         panel = to_panel(frame)
     assert [f.alias for f in panel.frequencies] == ["h", "D", "D", "D"]
 

@@ -37,8 +37,10 @@ def test_hold_out_and_future_agree(alias: str, tz: str | None) -> None:
 
 
 def test_hold_out_of_everything_is_refused() -> None:
-    with pytest.raises(DataError, match=r"'b', 'a'.*prediction_length=6"):
+    with pytest.raises(DataError, match=r"'b', 'a' have no more than prediction_length=6"):
         panel_of().hold_out(6)
+    with pytest.raises(DataError, match=r"'a' has no more than prediction_length=6"):
+        panel_of().take([1]).hold_out(6)
 
 
 @pytest.mark.parametrize(

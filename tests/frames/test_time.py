@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,34 @@ def test_duplicates_are_named_and_resolved_on_request() -> None:
 def test_a_missing_id_column_is_suggested_for_duplicates() -> None:
     index = pd.date_range("2024-01-01", periods=3).repeat(2)
     frame = pd.DataFrame({"timestamp": index, "shop": [1, 2] * 3, "target": range(6)})
-    with pytest.warns(match="shop"), pytest.raises(DataError, match="id_col="):
+    first = "name it: id_col='shop'. Otherwise pass on_duplicates='mean' or 'last'"
+    with pytest.warns(match="shop"), pytest.raises(DataError, match=first):
+        to_panel(frame)
+    with pytest.raises(DataError, match=r"name it with id_col=\. Otherwise pass on_dup"):
+        to_panel(frame.drop(columns="shop"))
+    with pytest.raises(DataError, match=r"\(2.\)\. Pass on_duplicates='mean' or 'last'"):
+        to_panel(pd.Series(1.0, index))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "category"])
+def test_a_wide_frame_of_several_stores_names_the_column_of_stores(dtype: str) -> None:
+    index = pd.date_range("2024-01-01", periods=20)
+    stores = pd.Series(np.repeat([1, 2], 20)).astype(dtype)
+    frame = pd.DataFrame({"store": stores, "date": index.append(index), "sales": range(40)})
+    frame["visitors"] = frame["sales"] // 2  # tells the rows apart, too, but with more values
+    options = {"id_col": None} if dtype == "category" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(DataError, match=r"name it: id_col='store'\. Otherwise pass on_dup"):
+            to_panel(frame, **options)
+    panel = to_panel(frame, id_col="store", target_col=["sales", "visitors"])
+    assert panel.values[2].tolist() == list(range(20, 40))
+
+
+def test_one_date_that_occurs_twice_does_not_make_a_count_an_id() -> None:
+    index = pd.date_range("2024-01-01", periods=20)
+    frame = pd.DataFrame({"date": index.append(index[:1]), "sales": np.arange(21) % 7, "open": 1})
+    with pytest.raises(DataError, match="name it with id_col="):
         to_panel(frame)
 
 
@@ -148,6 +176,58 @@ def test_fractional_time_is_refused(bad: list[float]) -> None:
         to_panel(pd.DataFrame({"timestamp": bad, "target": [1.0, 2.0]}))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "float64"])
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        ([20240130, 20240131, 20240201, 20240202], "%Y%m%d"),
+        ([20230228, 20240229], "%Y%m%d"),
+        ([202401, 202411, 202412, 202501], "%Y%m"),
+        ([180001, 220012], "%Y%m"),
+    ],
+)
+def test_integers_that_are_written_dates_are_refused(
+    written: list[int], form: str, dtype: str
+) -> None:
+    df = pd.DataFrame({"ds": pd.Series(written, dtype=dtype), "y": 1.0})
+    what = rf"'ds' .*row 0: {written[0]}\).*pd.to_datetime\(df\['ds'\], format='{form}'\)"
+    with pytest.raises(DataError, match=what + ".*subtract"):
+        to_panel(df)
+    df["ds"] = pd.to_datetime(df["ds"], format=form)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GapWarning)
+        panel = to_panel(df, freq="D" if form == "%Y%m%d" else "MS")
+    assert panel.axis.kind == "datetime"
+    with pytest.raises(DataError, match=r"pd.to_datetime\(series.index, format='"):
+        to_panel(pd.Series(1.0, index=written))
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        [1999, 2000, 2001],  # years count themselves
+        [20240130, 20240131, 20240132],
+        [20230228, 20230229],
+        [202411, 202412, 202413],
+        [202400, 202401],
+        [179912, 180001],
+        [220112, 220201],
+        [20240131],
+        [1_706_600_000, 1_706_600_060],
+        [-20240131, -20240130],
+    ],
+)
+def test_integers_that_are_no_dates_count(counted: list[int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GapWarning)
+        assert to_panel(pd.DataFrame({"ds": counted, "y": 1.0})).axis.kind == "integer"
+
+
+def test_messages_show_plain_numbers() -> None:
+    with pytest.raises(DataError, match=r"row 0: 1700000000\.5 is not a whole"):
+        to_panel(pd.DataFrame({"ds": [1700000000.5, 1700000001.5], "y": [1.0, 2.0]}))
+
+
 def test_infinities_are_missing_and_said_so() -> None:
     index = pd.date_range("2024-01-01", periods=4)
     with pytest.warns(InfiniteValueWarning, match=r"2 infinite value\(s\).*row 1"):
@@ -159,7 +239,7 @@ def test_constant_and_all_missing_series() -> None:
     index = pd.date_range("2024-01-01", periods=4)
     assert to_panel(series(index, 7.0)).values[0].tolist() == [7.0] * 4
     wide = pd.DataFrame({"a": [np.nan] * 4, "b": range(4)}, index=index)
-    with pytest.warns(AllMissingWarning, match="'a'"):
+    with pytest.warns(AllMissingWarning, match="'a': its forecasts are missing"):
         panel = to_panel(wide)
     assert panel.has_values.tolist() == [False, True]
 

@@ -65,6 +65,29 @@ def anchored_day(months: Int64, anchor: int) -> Int64:
     return first_day(months) + np.minimum(anchor, days_in_month(months)) - 1
 
 
+def written_format(numbers: Int64) -> str | None:
+    """Format of integers that are all written dates of 1800 to 2200, such as 20240131 or 202401.
+
+    Returns
+    -------
+    str or None
+        "%Y%m%d" or "%Y%m"; `None` for other integers, and where all are the same one.
+    """
+    if not numbers.size:
+        return None
+    low, high = int(numbers.min()), int(numbers.max())
+    for form, per_month in (("%Y%m%d", 100), ("%Y%m", 1)):
+        per_year = 100 * per_month
+        if low == high or low // per_year < 1800 or high // per_year > 2200:
+            continue
+        year_month, day = np.divmod(numbers, per_month) if per_month > 1 else (numbers, 1)
+        year, month = np.divmod(year_month, 100)
+        length = days_in_month(12 * (year - 1970) + month - 1)
+        if bool(np.all((month >= 1) & (month <= 12) & (day >= 1) & (day <= length))):
+            return form
+    return None
+
+
 def add_business_days(days: Int64, steps: Int64) -> Int64:
     """Days moved forward by `steps` weekdays; `days` must be weekdays."""
     return np.busday_offset(days.view("M8[D]"), steps, roll="forward").view(np.int64)

@@ -11,6 +11,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
+
 
 class DataError(ValueError):
     """The data cannot be read as series; the message names series, row and remedy."""
@@ -55,5 +57,17 @@ def warn(message: str, category: type[DataWarning]) -> None:
 
 def some(items: Sequence[object], limit: int = 5) -> str:
     """A list for a message: the first few items, then how many more."""
-    shown = ", ".join(repr(item) for item in items[:limit])
+    shown = ", ".join(show(item) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def show(value: object) -> str:
+    """A value for a message: numpy scalars as the plain Python values they hold."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biufcSU":
+        value = value.item()
+    return repr(value)
+
+
+def word(items: Sequence[object], one: str, several: str) -> str:
+    """The word that agrees with the number of items."""
+    return one if len(items) == 1 else several

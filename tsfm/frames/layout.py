@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tsfm.frames.errors import DataError, UnusedColumnWarning, some, warn
+from tsfm.frames.errors import DataError, UnusedColumnWarning, some, warn, word
 from tsfm.frames.timeaxis import looks_like_time
 from tsfm.frames.values import is_number
 
@@ -125,17 +125,10 @@ def detect(
         )
     if len(set(labels)) != len(labels):
         twice = sorted({str(label) for label in labels if labels.count(label) > 1})
-        raise DataError(f"Column names must be unique; these occur more than once: {some(twice)}.")
+        raise DataError(f"Column names must be unique; found more than once: {some(twice)}.")
     time, time_from = _find_time(frame, timestamp_col, taken=(id_col, *_as_tuple(target_col)))
     ident = _find_id(frame, id_col, taken=(time, *_as_tuple(target_col)))
     targets = _find_targets(frame, target_col, ident, time, automatic_id=id_col == AUTO)
-    unused = [c for c in labels if c not in targets and c != ident and c != time]
-    if unused:
-        warn(
-            f"Not used: {some(unused)}. Each series is forecast from its own past alone. Name the "
-            "target with target_col=, or drop what is not needed to silence this warning.",
-            UnusedColumnWarning,
-        )
     clash = [c for c in (ident, time) if c in ("target_name", "predictions")]
     if clash:
         raise DataError(f"Rename column {clash[0]!r}: the answer has a column of that name.")
@@ -149,6 +142,18 @@ def detect(
         time_from,
         "timestamp" if name is None else name,
     )
+
+
+def warn_unused(frame: pd.DataFrame, layout: Layout) -> None:
+    """Names the columns that play no role; the last step of reading, so that errors come first."""
+    used = {*layout.target_cols, layout.id_col, layout.timestamp_col}
+    unused = [c for c in frame.columns if c not in used]
+    if unused:
+        warn(
+            f"Not used: {some(unused)}. Each series is forecast from its own past alone. Name the "
+            "target with target_col=, or drop what is not needed to silence this warning.",
+            UnusedColumnWarning,
+        )
 
 
 def _find_time(
@@ -179,6 +184,12 @@ def _find_time(
         raise DataError(
             f"Several columns could be the time: {some(found)}{where}. Choose one with "
             "timestamp_col=."
+        )
+    lost = [c for c in taken if c in frame and (c in TIMESTAMP_NAMES or looks_like_time(frame[c]))]
+    if lost:
+        raise DataError(
+            f"{lost[0]!r} is the time column: it cannot be the id or the target as well. Name "
+            "another column, or another time column with timestamp_col=."
         )
     raise DataError(
         f"No time column found among {some(list(frame.columns), 10)}: none is called 'timestamp' "
@@ -216,6 +227,8 @@ def _find_targets(
             raise DataError(
                 f"target_col={wanted!r} repeats a column, or names the id or the time column."
             )
+        if ident is None and automatic_id:
+            _refuse_id_as_target(targets)
     else:
         targets = tuple(c for c in TARGET_NAMES if c in rest)[:1]
     if not targets:
@@ -227,22 +240,49 @@ def _find_targets(
                 "each of them)."
             )
     if not targets:
-        raise DataError(
-            f"No numeric target column found among {some(rest, 10)}. Name it with target_col=; a "
-            "column of strings "
-            "must first be converted with pd.to_numeric."
-        )
+        raise DataError(_no_target(frame, ident, time, rest))
     if ident is None and automatic_id:
         _refuse_hidden_id(frame, [c for c in rest if c not in targets])
     return targets
+
+
+def _refuse_id_as_target(targets: Sequence[Hashable]) -> None:
+    named = [c for c in targets if c in ID_NAMES]
+    if named:
+        raise DataError(
+            f"target_col={named[0]!r} names the id column; name the column of numbers to "
+            "forecast. If it does hold the numbers, pass id_col=None, too."
+        )
+
+
+def _no_target(
+    frame: pd.DataFrame, ident: Hashable | None, time: Hashable | None, rest: Sequence[Hashable]
+) -> str:
+    """What there is where the numbers should be, for the error message."""
+    columns = list(frame.columns)
+    roles = [
+        f"{c!r} is the {role}" for c, role in ((ident, "id"), (time, "time")) if c is not None
+    ]
+    message = (
+        f"No numeric target column found: the {word(columns, 'column is', 'columns are')} "
+        f"{some(columns, 10)}{', where ' * bool(roles)}{' and '.join(roles)}. A column of numbers "
+        "is expected, the history to forecast; name it with target_col=."
+    )
+    texts = [c for c in rest if _is_text(frame[c])]
+    if texts:
+        message += (
+            f" {word(texts, 'Column', 'Columns')} {some(texts)} {word(texts, 'holds', 'hold')} "
+            f"text: if that is the target, target_col={texts[0]!r} shows what in it is no number."
+        )
+    return message
 
 
 def _refuse_hidden_id(frame: pd.DataFrame, rest: Sequence[Hashable]) -> None:
     texts = [c for c in rest if _is_text(frame[c])]
     if texts:
         raise DataError(
-            f"Columns {some(texts)} may tell several series apart, but none is called 'item_id' "
-            "or 'unique_id'. Pass "
+            f"{word(texts, 'Column', 'Columns')} {some(texts)} may tell several series apart, but "
+            "no column is called 'item_id' or 'unique_id'. Pass "
             f"id_col={texts[0]!r}, or id_col=None if the frame holds a single series."
         )
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from tsfm.frames.calendar import Int64
-from tsfm.frames.errors import AllMissingWarning, DataError, some, warn
+from tsfm.frames.errors import AllMissingWarning, DataError, some, warn, word
 from tsfm.frames.frequency import Frequency
 from tsfm.frames.infer import Freq, given_frequency
 from tsfm.frames.layout import AUTO, Layout
@@ -136,9 +136,9 @@ class Panel:
         if len(short):
             names = [self.label(i) for i in short.tolist()]
             raise DataError(
-                f"Series {some(names)} have no more than prediction_length={prediction_length} "
-                "rows, so none are left "
-                "to forecast from. Give longer series or a shorter prediction_length."
+                f"Series {some(names)} {word(names, 'has', 'have')} no more than "
+                f"prediction_length={prediction_length} rows, so none are left to forecast from. "
+                "Give longer series or a shorter prediction_length."
             )
         last = self.last.copy()
         keep = self.lengths - prediction_length - 1
@@ -257,8 +257,8 @@ def build(
     if len(empty):
         names = [panel.label(i) for i in empty.tolist()]
         warn(
-            f"No value at all in series {some(names)}: their forecasts are missing, too. Drop "
-            "them to silence this warning.",
+            f"No value at all in series {some(names)}: {word(names, 'its', 'their')} forecasts "
+            f"are missing, too. Drop {word(names, 'it', 'them')} to silence this warning.",
             AllMissingWarning,
         )
     return panel

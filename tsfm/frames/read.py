@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from tsfm.frames.calendar import Int64
 from tsfm.frames.errors import DataError, InfiniteValueWarning, some, warn
-from tsfm.frames.layout import AUTO, Layout, detect, flatten_index
+from tsfm.frames.layout import AUTO, Layout, detect, flatten_index, warn_unused
 from tsfm.frames.timeaxis import TimeAxis, encode
 from tsfm.frames.values import to_float
 
@@ -39,6 +39,8 @@ class Records:
         One `[rows]` float64 array per target column; never the caller's memory to write to.
     axis, layout
         What the time column was made of, and where everything was found.
+    frame
+        The frame these rows are of, row for row, for messages; `None` when they are of none.
     """
 
     codes: Int64
@@ -47,6 +49,7 @@ class Records:
     targets: tuple[Float64, ...]
     axis: TimeAxis
     layout: Layout
+    frame: pd.DataFrame | None = None
 
     def resample_hint(self, alias: str) -> str:
         """Code that puts the caller's data on a regular grid."""
@@ -113,7 +116,8 @@ def _read_frame(frame: pd.DataFrame, id_col: Any, timestamp_col: Any, target_col
     frame = flatten_index(frame, [c for c in (id_col, timestamp_col) if isinstance(c, Hashable)])
     layout = detect(frame, id_col, timestamp_col, target_col)
     codes, ids = _codes(frame, layout)
-    targets = tuple(to_float(frame[name], name) for name in layout.target_cols)
+    of_row = None if layout.id_col is None else frame[layout.id_col]
+    targets = tuple(to_float(frame[name], name, ids=of_row) for name in layout.target_cols)
     if layout.time_from == "position":
         axis, ticks = TimeAxis("integer", np.dtype(np.int64)), _count_within(codes, len(ids))
     else:
@@ -121,7 +125,8 @@ def _read_frame(frame: pd.DataFrame, id_col: Any, timestamp_col: Any, target_col
             frame.index.to_series() if layout.time_from == "index" else frame[layout.timestamp_col]
         )
         axis, ticks = encode(column, layout.timestamp_name)
-    return Records(codes, ids, ticks, targets, axis, layout)
+    warn_unused(frame, layout)
+    return Records(codes, ids, ticks, targets, axis, layout, frame)
 
 
 def _read_series(series: pd.Series[Any], timestamp_col: Any) -> Records:
@@ -135,13 +140,12 @@ def _read_series(series: pd.Series[Any], timestamp_col: Any) -> Records:
             np.arange(len(series), dtype=np.int64),
         )
     else:
-        axis, ticks = encode(index.to_series(), index.name or "index")
+        axis, ticks = encode(index.to_series(), index.name or "index", "series.index")
     time_name = "timestamp" if index.name is None else index.name
     layout = Layout("series", None, None, (name,), "index", time_name)
     ids = _label_array([0 if series.name is None else series.name])
-    return Records(
-        np.zeros(len(series), np.int64), ids, ticks, (to_float(series, name),), axis, layout
-    )
+    values = to_float(series, name, "series")
+    return Records(np.zeros(len(series), np.int64), ids, ticks, (values,), axis, layout)
 
 
 def _read_arrays(data: Any) -> Records:
@@ -169,7 +173,8 @@ def _as_arrays(data: Any) -> list[Float64]:
             )
         if not all(np.ndim(part) == 0 for part in data):
             return [_as_vector(part, f"series {i} of the list") for i, part in enumerate(data)]
-        return [to_float(pd.Series(list(data), dtype=None if len(data) else np.float64), "data")]
+        column = pd.Series(list(data), dtype=None if len(data) else np.float64)
+        return [to_float(column, "data", "data")]
     return [_as_vector(data, "the array")]
 
 
@@ -183,7 +188,7 @@ def _as_vector(part: Any, what: str) -> Float64:
             "arrays (one per series), "
             "or a DataFrame with one column per series."
         )
-    return to_float(pd.Series(array), what).copy()
+    return to_float(pd.Series(array), what, "array").copy()
 
 
 def _codes(frame: pd.DataFrame, layout: Layout) -> tuple[Int64, Any]:
@@ -246,6 +251,4 @@ def _without_infinities(records: Records) -> Records:
         np.where(mask, np.nan, values)
         for mask, values in zip(infinite, records.targets, strict=True)
     )
-    return Records(
-        records.codes, records.ids, records.ticks, targets, records.axis, records.layout
-    )
+    return replace(records, targets=targets)

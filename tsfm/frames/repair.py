@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsfm.frames.calendar import Bool, Int64
+from tsfm.frames.duplicates import without_duplicates
 from tsfm.frames.errors import DataError, GapWarning, warn
 from tsfm.frames.frequency import Frequency
 from tsfm.frames.infer import infer
@@ -58,7 +59,7 @@ def regularise(
         a timestamp must be wrong.
     """
     codes, ticks, targets = _sorted(records)
-    codes, ticks, targets = _without_duplicates(codes, ticks, targets, records, on_duplicates)
+    codes, ticks, targets = without_duplicates(codes, ticks, targets, records, on_duplicates)
     n_items = int(codes[-1]) + 1
     starts = np.searchsorted(codes, np.arange(n_items + 1))
     runs = Runs(ticks, starts)
@@ -105,51 +106,6 @@ def _order(codes: Int64, ticks: Int64) -> Int64:
             digit = ((key >> shift) & 0xFFFF).astype(np.uint16)
             order = order[np.argsort(digit[order], kind="stable")]
     return order
-
-
-def _without_duplicates(
-    codes: Int64, ticks: Int64, targets: tuple[Float64, ...], records: Records, policy: str
-) -> tuple[Int64, Int64, tuple[Float64, ...]]:
-    new = np.concatenate([[True], (codes[1:] != codes[:-1]) | (ticks[1:] != ticks[:-1])])
-    if new.all():
-        return codes, ticks, targets
-    first = np.flatnonzero(new)
-    counts = np.diff(np.concatenate([first, [len(codes)]]))
-    if policy == "raise":
-        raise DataError(_describe_duplicates(codes[first], ticks[first], counts, records))
-    if policy == "last":
-        kept = tuple(values[first + counts - 1] for values in targets)
-    else:
-        kept = tuple(_group_mean(values, first) for values in targets)
-    return codes[first], ticks[first], kept
-
-
-def _group_mean(values: Float64, first: Int64) -> Float64:
-    present = ~np.isnan(values)
-    total = np.add.reduceat(np.where(present, values, 0.0), first)
-    count = np.add.reduceat(present.astype(np.int64), first)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _describe_duplicates(codes: Int64, ticks: Int64, counts: Int64, records: Records) -> str:
-    twice = np.flatnonzero(counts > 1)
-
-    def show(i: int) -> str:
-        when = records.axis.show(int(ticks[i]))
-        return f"{records.label(int(codes[i]))}, {when} ({int(counts[i])}\N{MULTIPLICATION SIGN})"
-
-    shown = "; ".join(show(int(i)) for i in twice[:3])
-    more = f"; and {len(twice) - 3} more" if len(twice) > 3 else ""
-    hint = (
-        ""
-        if records.layout.id_col is not None
-        else " If a column tells several series apart, name it with id_col=."
-    )
-    return (
-        f"duplicate timestamps: {shown}{more}. Pass on_duplicates='mean' or 'last', or remove "
-        "them with "
-        f"df.drop_duplicates.{hint}"
-    )
 
 
 def _steps(runs: Runs, frequencies: list[Frequency], records: Records) -> tuple[Int64, Int64]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tsfm.frames.anchor import anchored
 from tsfm.frames.calendar import Int64
-from tsfm.frames.errors import DataError, FrequencyWarning, some, warn
+from tsfm.frames.errors import DataError, FrequencyWarning, some, warn, word
 from tsfm.frames.frequency import MONTHLY, Frequency
 from tsfm.frames.read import Records, plain
 from tsfm.frames.runs import Runs, local
@@ -68,9 +68,9 @@ def for_short(
     if len(set(families)) > 1:
         names = [plain(records.ids[int(item)]) for item in short]
         warn(
-            f"Series {some(names)} have a single timestamp; assumed {chosen.alias!r}, the "
-            "frequency of "
-            f"{families.count(best)} of the {len(known)} other series. Pass freq= to choose.",
+            f"Series {some(names)} {word(names, 'has', 'have')} a single timestamp; assumed "
+            f"{chosen.alias!r}, the frequency of {families.count(best)} of the {len(known)} other "
+            "series. Pass freq= to choose.",
             FrequencyWarning,
         )
     return chosen

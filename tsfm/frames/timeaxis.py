@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tsfm.frames.calendar import Bool, Int64
-from tsfm.frames.errors import DataError
+from tsfm.frames.calendar import Bool, Int64, written_format
+from tsfm.frames.errors import DataError, show
 
 _ISO = re.compile(r"^\s*\d{4}-\d{1,2}(-\d{1,2}|$)|^\s*\d{4}/\d{1,2}/\d{1,2}")
 
@@ -78,7 +78,9 @@ class TimeAxis:
         return str(value)
 
 
-def encode(column: pd.Series[Any], name: object) -> tuple[TimeAxis, Int64]:
+def encode(
+    column: pd.Series[Any], name: object, code: str | None = None
+) -> tuple[TimeAxis, Int64]:
     """Reads a time column.
 
     Parameters
@@ -88,6 +90,8 @@ def encode(column: pd.Series[Any], name: object) -> tuple[TimeAxis, Int64]:
         8601 strings, `datetime.date` or `datetime.datetime` objects.
     name
         What to call the column in messages.
+    code
+        How the caller's code writes the column, for messages; `df[name]` by default.
 
     Returns
     -------
@@ -97,7 +101,8 @@ def encode(column: pd.Series[Any], name: object) -> tuple[TimeAxis, Int64]:
     Raises
     ------
     DataError
-        A timestamp is missing or cannot be read (the row is named), or the dtype is not a time.
+        A timestamp is missing or cannot be read (the row is named), the dtype is not a time, or
+        the integers are written dates (20240131).
     """
     column = _parse(column, name)
     missing = column.isna().to_numpy()
@@ -117,7 +122,9 @@ def encode(column: pd.Series[Any], name: object) -> tuple[TimeAxis, Int64]:
         plain = column.astype(_numpy_like(dtype)) if isinstance(dtype, pd.ArrowDtype) else column
         index = pd.DatetimeIndex(plain)
         return TimeAxis("datetime", dtype, unit=index.unit, tz=index.tz), np.asarray(index.asi8)
-    return TimeAxis("integer", dtype), _integers(column, name)
+    ticks = _integers(column, name)
+    _refuse_written_dates(ticks, name, code or f"df[{name!r}]")
+    return TimeAxis("integer", dtype), ticks
 
 
 def looks_like_time(column: pd.Series[Any]) -> bool:
@@ -187,7 +194,7 @@ def _to_datetime(column: pd.Series[Any], name: object, *, strings: bool) -> pd.S
 def _bad_timestamp(column: pd.Series[Any], name: object, bad: Bool) -> DataError:
     row = int(bad.argmax())
     return DataError(
-        f"{_column(name)}, row {row}: {column.iloc[row]!r} is not an ISO 8601 timestamp "
+        f"{_column(name)}, row {row}: {show(column.iloc[row])} is not an ISO 8601 timestamp "
         "(2024-01-31 or "
         f"2024-01-31T13:00). Parse the column first, e.g. pd.to_datetime(df[{name!r}], "
         "format=...), "
@@ -204,13 +211,28 @@ def _integers(column: pd.Series[Any], name: object) -> Int64:
         if odd.any():
             row = int(odd.argmax())
             raise DataError(
-                f"{_column(name)}, row {row}: {values[row]!r} is not a whole number. "
+                f"{_column(name)}, row {row}: {show(values[row])} is not a whole number. "
                 "Integer time must be whole; convert other times with pd.to_datetime."
             )
         return values.astype(np.int64)
     if column.dtype.kind == "u" and len(column) and int(column.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{_column(name)} has integers beyond 64 bits (int64); use smaller ones.")
     return column.to_numpy(dtype=np.int64)
+
+
+def _refuse_written_dates(ticks: Int64, name: object, code: str) -> None:
+    """Counted on, 20240131 would be followed by 20240132."""
+    form = written_format(ticks)
+    if form is None:
+        return
+    first = int(ticks[0])
+    what = "dates" if form == "%Y%m%d" else "months"
+    raise DataError(
+        f"{_column(name)} holds integers that are written {what} (row 0: {first}), and counting "
+        f"them on would leave the calendar. Parse them first: pd.to_datetime({code}, "
+        f"format='{form}'). If they do count steps, shift them to be told apart "
+        "from dates, e.g. subtract the first from all."
+    )
 
 
 def _fit_integers(ticks: Int64, dtype: Any) -> Any:

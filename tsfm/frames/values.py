@@ -8,12 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tsfm.frames.errors import DataError
+from tsfm.frames.errors import DataError, show
 
 _NUMBERS = frozenset({"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"})
 
 
-def to_float(column: pd.Series[Any], name: object) -> npt.NDArray[np.float64]:
+def to_float(
+    column: pd.Series[Any],
+    name: object,
+    code: str | None = None,
+    ids: pd.Series[Any] | None = None,
+) -> npt.NDArray[np.float64]:
     """Reads one target column.
 
     Integers, floats, nullable and Arrow numbers, booleans (0 and 1) and objects that are all
@@ -26,6 +31,10 @@ def to_float(column: pd.Series[Any], name: object) -> npt.NDArray[np.float64]:
         The column; it is not changed.
     name
         What to call it in messages.
+    code
+        How the caller's code writes the column, for messages; `df[name]` by default.
+    ids
+        Id of each row, for messages.
 
     Returns
     -------
@@ -35,7 +44,8 @@ def to_float(column: pd.Series[Any], name: object) -> npt.NDArray[np.float64]:
     Raises
     ------
     DataError
-        The column is not numeric; the message names the first row that is not a number.
+        The column is not numeric; the message names the first cell that is no number, or says
+        that all are, but written as text.
     """
     dtype: Any = column.dtype
     if is_number(dtype) or pd.api.types.is_bool_dtype(dtype):
@@ -49,10 +59,7 @@ def to_float(column: pd.Series[Any], name: object) -> npt.NDArray[np.float64]:
             return np.asarray(
                 [np.nan if pd.isna(v) else float(v) for v in column], dtype=np.float64
             )
-        row = int(numbers.argmin())
-        raise _not_numeric(column, name, row)
-    row = int(column.notna().to_numpy().argmax())
-    raise _not_numeric(column, name, row)
+    raise _not_numeric(column, name, code or f"df[{name!r}]", ids)
 
 
 def is_number(dtype: Any) -> bool:
@@ -76,10 +83,29 @@ def _is_number_or_missing(value: Any) -> bool:
     return True
 
 
-def _not_numeric(column: pd.Series[Any], name: object, row: int) -> DataError:
-    value = column.iloc[row]
-    return DataError(
-        f"Target column {name!r} is not numeric (dtype {column.dtype}): row {row} holds "
-        f"{value!r}. Convert it with "
-        f"pd.to_numeric(df[{name!r}], errors='coerce'), or name another column with target_col=."
+def _not_numeric(
+    column: pd.Series[Any], name: object, code: str, ids: pd.Series[Any] | None
+) -> DataError:
+    """Names the first cell that cannot be made a number; failing that, the first text."""
+    cells = column.astype(object).reset_index(drop=True)
+    text = cells.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+    bad = ~(text | cells.map(_is_number_or_missing).to_numpy(dtype=bool))
+    written = cells[text]
+    bad[text] = (pd.to_numeric(written, errors="coerce").isna() & (written != "")).to_numpy()
+    present = column.notna().to_numpy()
+    row = int((bad if bad.any() else text if text.any() else present).argmax())
+    start = f"Target column {name!r} is not numeric (dtype {column.dtype}): "
+    where = f"row {row}" if ids is None else f"row {row} (series {show(ids.iloc[row])})"
+    holds = f"{where} holds {show(cells[row])}"
+    convert = f"{code} = pd.to_numeric({code})"
+    if not bad.any():
+        part = "the whole column is" if text[present].all() else "some of its numbers are"
+        return DataError(f"{start}{part} text: {holds}. Convert it: {convert}.")
+    count = int(bad.sum())
+    which = (
+        "which is no number" if count == 1 else f"the first of {count} cells that are no number"
     )
+    remedy = f"Correct it or set it to missing (None), then convert the column: {convert}."
+    if bad[present].all():
+        remedy = "Name a column of numbers with target_col=, or turn this one into numbers first."
+    return DataError(f"{start}{holds}, {which}. {remedy}")

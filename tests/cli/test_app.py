@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from tsfm.cli.app import app
-from tsfm.cli.errors import PoliteGroup
+from tsfm.cli.errors import PoliteGroup, translate
 
 COMMANDS = [
     [],
@@ -38,6 +38,11 @@ def test_help_of_every_command(runner, command):
     assert result.exit_code == 0
     assert "Usage" in result.output
     assert "--help" in result.output
+
+
+def test_help_names_every_kind_of_file(runner):
+    text = runner.invoke(app, ["forecast", "--help"]).output
+    assert all(kind in text for kind in (".tsv", ".csv.gz", ".pq", ".jpg", ".webp"))
 
 
 def test_help_imports_nothing_heavy():
@@ -96,6 +101,15 @@ def _app_that_raises(error: BaseException) -> typer.Typer:
             "pass --id-col meter or --freq none.",
         ),
         (ValueError("Name it with target_col=, or"), 2, "Name it with --target-col, or"),
+        (
+            ValueError("Pass on_duplicates='mean' or 'last', or drop, e.g. df.drop(x=['a'])."),
+            2,
+            "Pass --on-duplicates mean or last, or drop.\n",
+        ),
+        (ValueError("Pass freq=, e.g. freq='h', 'D' or 'ME'."), 2, "e.g. --freq h, D or ME.\n"),
+        (ValueError("pass id_col='meter id'."), 2, "pass --id-col 'meter id'.\n"),
+        (ValueError("device='cuda' needs a GPU"), 2, "--device cuda needs a GPU\n"),
+        (ValueError("'a' in row 3"), 2, "'a' in row 3\n"),
         (KeyError("no column"), 2, "error: no column"),
         (ImportError("needs x"), 2, "error: needs x"),
         (ZeroDivisionError("oops"), 1, "unexpected ZeroDivisionError: oops"),
@@ -108,6 +122,28 @@ def test_errors_are_one_line(runner, error, code, text):
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("drop these rows: df.dropna(subset=['a (b)']).", "drop these rows."),
+        ("convert: df['y'] = pd.to_numeric(df['y']).", "convert."),
+        ("shift them, e.g. df['t'] - 20240101.", "shift them."),
+        ("Drop them (df.dropna(subset=['y'])) or not", "Drop them or not"),
+        (
+            "Convert it with pd.to_numeric(df['y'], errors='coerce'), or",
+            "Convert it to numbers, or",
+        ),
+        (
+            "Resample first, e.g. df.groupby('id').resample('h', on='ds')['y'].mean(), or not.",
+            "Resample first, or not.",
+        ),
+        ("first in row 0, not 'row 3'", "first in line 2 of the file, not 'row 3'"),
+    ],
+)
+def test_remedies_in_python_are_not_shown(message, shown):
+    assert translate(message, lines=True) == shown
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(runner):

@@ -137,7 +137,7 @@ def test_integer_time_stays_integer(run, tmp_path):
     ("arguments", "text"),
     [
         ([AIR, "-n", "0"], "--prediction-length must be at least 1"),
-        ([AIR, "-n", "3", "--target-col", "nothing"], "nothing"),
+        ([AIR, "-n", "3", "--target-col", "nothing"], "no column 'nothing'; its columns are: "),
         ([AIR, "-n", "3", "--quantiles", "1.5"], "'1.5' is no level"),
         ([POWER, "-n", "3"], "--id-col meter"),
         (["missing.csv", "-n", "3"], "missing.csv does not exist"),
@@ -162,6 +162,84 @@ def test_out_is_checked_before_the_work(run, tmp_path, monkeypatch, out, text):
     result = run(AIR, "-n", "3", "--out", str(tmp_path / out))
     assert result.exit_code == 2
     assert text in result.stderr
+
+
+def _days(tmp_path: Path, form: str = "%Y-%m-%d") -> Path:
+    path = tmp_path / "days.csv"
+    times = pd.date_range("2024-02-01", periods=27).strftime(form)
+    pd.DataFrame({"ds": times, "y": np.arange(27.0)}).to_csv(path, index=False)
+    return path
+
+
+def test_dates_written_as_whole_numbers_leave_no_gaps(run, tmp_path):
+    result = run(str(_days(tmp_path, "%Y%m%d")), "-n", "3")
+    assert _table(result)["ds"].tolist() == ["2024-02-28", "2024-02-29", "2024-03-01"]
+    assert "warning" not in result.stderr
+
+
+def test_dates_with_the_day_first_warn_of_nothing(run, tmp_path):
+    result = run(str(_days(tmp_path, "%d/%m/%Y")), "-n", "3")
+    assert _table(result)["ds"].tolist() == ["2024-02-28", "2024-02-29", "2024-03-01"]
+    assert "warning" not in result.stderr
+
+
+@pytest.mark.parametrize("line", [",3.0", "2024-02-04,inf", "2024-02-04,many"])
+def test_cells_are_named_by_their_line(run, tmp_path, line):
+    path = _days(tmp_path)
+    path.write_text(path.read_text().replace("2024-02-04,3.0", line))
+    message = run(str(path), "-n", "3").stderr.splitlines()[0]
+    assert "line 5 of the file" in message
+    assert "df" not in message
+
+
+def test_rows_of_parquet_are_no_lines(run, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.read_csv(_days(tmp_path), parse_dates=["ds"])
+    frame.loc[3, "ds"] = pd.NaT
+    frame.to_parquet(tmp_path / "days.parquet")
+    assert "in row 3." in run(str(tmp_path / "days.parquet"), "-n", "3").stderr
+
+
+def test_columns_can_be_named_in_the_index_of_parquet(run, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.read_csv(_days(tmp_path), parse_dates=["ds"]).assign(shop="a")
+    frame.set_index(["shop", "ds"]).to_parquet(tmp_path / "days.parquet")
+    named = ["--id-col", "shop", "--timestamp-col", "ds"]
+    answer = _table(run(str(tmp_path / "days.parquet"), "-n", "3", *named))
+    assert answer["shop"].tolist() == ["a"] * 3
+
+
+def test_several_offsets_are_noted(run, tmp_path):
+    path = tmp_path / "march.csv"
+    times = pd.date_range("2024-03-30", periods=60, freq="h", tz="Europe/Berlin")
+    rows = "".join(f"{time.isoformat()},{time.hour}\n" for time in times)
+    path.write_text("ds,y\n" + rows)
+    result = run(str(path), "-n", "3")
+    assert _table(result)["ds"].iloc[0] == "2024-04-01 11:00:00+00:00"
+    assert result.stderr.count("name their zone with --timezone") == 1
+    result = run(str(path), "-n", "3", "--timezone", "Europe/Berlin")
+    assert "warning" not in result.stderr
+    unknown = CliRunner().invoke(app, ["forecast", str(path), "-n", "3", "--model", "nix"])
+    assert unknown.stderr.count("\n") == 1
+
+
+def test_the_repeated_hour_warns_of_nothing(run, tmp_path):
+    path = tmp_path / "october.csv"
+    times = pd.date_range("2024-10-26", periods=60, freq="h", tz="Europe/Berlin")
+    rows = "".join(f"{time:%Y-%m-%d %H:%M},{time.hour}\n" for time in times)
+    path.write_text("ds,y\n" + rows)
+    result = run(str(path), "-n", "1", "--timezone", "Europe/Berlin")
+    assert _table(result)["ds"].tolist() == ["2024-10-28 11:00:00+01:00"]
+    assert "warning" not in result.stderr
+
+
+def test_standard_input(model, tmp_path):
+    command = ["forecast", "-", "-n", "3", "--model", model]
+    result = CliRunner().invoke(app, command, input=_days(tmp_path).read_text())
+    assert len(_table(result)) == 3
+    empty = CliRunner().invoke(app, command, input="")
+    assert empty.exit_code == 2
+    assert empty.stderr.startswith("error: standard input is empty; ")
 
 
 def test_unknown_model_is_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,11 +13,33 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
+LINES = "tsfm.lines"
+"""Key in a context's `meta`: the rows of the data are lines of a file, the header is line 1."""
+
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+
 ARGUMENT = re.compile(
-    r"\b(id_col|timestamp_col|target_col|freq|on_gaps|on_duplicates|prediction_length)="
-    r"(['\"]?)([\w.-]*\w|)\2"
+    r"\b(id_col|timestamp_col|target_col|freq|on_gaps|on_duplicates|prediction_length"
+    r"|device|batch_size|mode)="
+    rf"({_QUOTED}|[\w.-]*\w|)((?:(?:, | or )(?:{_QUOTED}))*)"
 )
-"""A library argument with its value, as error messages advise it."""
+"""A library argument with its value and the other values, as error messages advise them."""
+
+_INNER = r"[\[(](?:[^][()]|[\[(](?:[^][()]|[\[(][^][()]*[\])])*[\])])*[\])]"
+_CALL = rf"\b(?:df|pd|series)(?:\.\w+|{_INNER})+"
+_CODE = rf"{_CALL}(?: = (?:{_CALL}|{_INNER}))?(?: - \d+)?"
+
+PYTHON = (
+    (re.compile(r"set it to missing \(None\), then convert the column"), "leave the cell empty"),
+    (re.compile(r"\bwith pd\.to_numeric\b(?:\([^()]*\))?"), "to numbers"),
+    (re.compile(r"\bwith pd\.to_datetime\b(?:\([^()]*\))?"), "to dates"),
+    (re.compile(rf" \((?:e\.g\. |with )?{_CODE}\)"), ""),
+    (re.compile(rf"(?:[,:;]? (?:e\.g\.|with|by)|:)? {_CODE}(?: or {_CODE})*"), ""),
+    (re.compile(r" \(a list forecasts each of them\)"), " (repeat it for several)"),
+)
+"""Python code in a remedy, and what stands in its place at the command line."""
+
+ROW = re.compile(r"(?<!['\"])\brow (\d+)\b")
 
 EXPECTED = (ValueError, TypeError, LookupError, OSError, ImportError, NotImplementedError)
 """What the library raises about its input; anything else is a fault of ours and says so."""
@@ -27,25 +50,50 @@ def note(message: str) -> None:
     typer.secho(message, err=True, dim=True)
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, *, lines: bool = False) -> str:
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return _with_flags(" ".join(str(text).split())) or type(error).__name__
+    return translate(str(text), lines=lines) or type(error).__name__
 
 
-def _with_flags(message: str) -> str:
-    """Name the remedy as it is typed here: `on_gaps="raise"` becomes `--on-gaps raise`."""
+def translate(message: str, *, lines: bool = False) -> str:
+    """Say on one line, for the command line, what the library says for Python.
+
+    Parameters
+    ----------
+    message
+        Text of an error or a warning.
+    lines
+        Whether the rows it counts are lines of a file.
+
+    Examples
+    --------
+    >>> translate("row 3. Pass on_gaps='raise', or drop it: df.drop(3).", lines=True)
+    'line 5 of the file. Pass --on-gaps raise, or drop it.'
+    """
 
     def as_flag(match: re.Match[str]) -> str:
-        name, value = match[1].replace("_", "-"), match[3]
+        name, value = match[1].replace("_", "-"), _as_typed(match[2])
         if not value:
             return f"--{name}"
-        return f"--{name} {'none' if value == 'None' else value}"
+        others = re.sub(_QUOTED, lambda other: _as_typed(other[0]), match[3])
+        return f"--{name} {'none' if value == 'None' else value}{others}"
 
-    return ARGUMENT.sub(as_flag, message)
+    text = " ".join(message.split())
+    for code, words in PYTHON:
+        text = code.sub(words, text)
+    text = ARGUMENT.sub(as_flag, text)
+    if lines:
+        text = ROW.sub(lambda row: f"line {int(row[1]) + 2} of the file", text)
+    return text
+
+
+def _as_typed(value: str) -> str:
+    """A Python literal as a shell wants it: quoted only where it must be."""
+    return shlex.quote(value[1:-1]) if value[:1] in ("'", '"') and value[1:-1] else value
 
 
 @contextmanager
-def _warnings_in_one_line() -> Iterator[None]:
+def _warnings_in_one_line(context: Any) -> Iterator[None]:
     def show(
         message: Warning | str,
         category: type[Warning],
@@ -54,7 +102,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = _with_flags(" ".join(str(message).split()))
+        text = translate(str(message), lines=LINES in context.meta)
         typer.secho(f"warning: {text}", err=True, fg="yellow")
 
     with warnings.catch_warnings():
@@ -81,13 +129,14 @@ class PoliteGroup(TyperGroup):
         if ctx.meta["tsfm.debug"]:
             return super().invoke(ctx)
         try:
-            with _warnings_in_one_line():
+            with _warnings_in_one_line(ctx):
                 return super().invoke(ctx)
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(0) from None
         except EXPECTED as error:
-            typer.secho(f"error: {_one_line(error)}", err=True, fg="red")
+            text = _one_line(error, lines=LINES in ctx.meta)
+            typer.secho(f"error: {text}", err=True, fg="red")
             raise typer.Exit(2) from None
         except MemoryError as error:
             hint = "try a smaller --batch-size or fewer series at a time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -54,12 +55,13 @@ QuantilesOption = Annotated[
 ]
 PlotOption = Annotated[
     Path | None,
-    typer.Option(help="Save a picture here (.png, .svg, .pdf).", rich_help_panel=OUTPUT),
+    typer.Option(help=f"Save a picture here ({', '.join(PICTURES)}).", rich_help_panel=OUTPUT),
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        help="Write the forecast here (.csv, .parquet) instead of the terminal.",
+        help="Write the forecast here instead of the terminal (.csv, .tsv, .txt, .csv.gz, "
+        ".parquet, .pq).",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -125,6 +127,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
 
 def forecast(
+    context: typer.Context,
     file: FileArgument,
     prediction_length: PredictionLengthOption,
     model: ModelOption = "tsfm-mini",
@@ -151,27 +154,32 @@ def forecast(
 
     Nothing is trained and nothing leaves the machine.
     """
-    from tsfm.cli.errors import note
-    from tsfm.cli.tables import check_out, need_writable, read_table, write_table
+    from tsfm.cli import tables
+    from tsfm.cli.errors import LINES, note
 
     levels = parse_levels(quantiles)
     if prediction_length < 1:
         raise ValueError(f"--prediction-length must be at least 1, not {prediction_length}")
-    check_out(out)
+    tables.check_out(out)
     if plot is not None:
         _need_matplotlib(plot)
-        need_writable(plot)
-    frame = read_table(
+        tables.need_writable(plot, "--plot")
+    frame, warned = _read(
         file,
+        target_col or [],
         id_col=id_col,
         timestamp_col=timestamp_col,
         date_format=date_format,
         timezone=timezone,
     )
+    if tables.in_lines(file):
+        context.meta[LINES] = True
 
     from tsfm import Forecaster
+    from tsfm.loading import load_model
 
     started = time.perf_counter()
+    load_model(model, device)  # once per process; what is wrong with it comes before the data
     forecaster = Forecaster(
         model,
         prediction_length=prediction_length,
@@ -186,9 +194,12 @@ def forecast(
         batch_size="auto" if batch_size is None else batch_size,
         device=device,
     )
-    answer = forecaster.fit(frame).predict()
+    forecaster.fit(frame)
+    for what in warned:  # only now, so that an error stands alone
+        warnings.warn(what.message, stacklevel=1)
+    answer = forecaster.predict()
     seconds = time.perf_counter() - started
-    write_table(answer, out)
+    tables.write_table(answer, out)
     n_series = len(answer) // prediction_length
     plural = "" if prediction_length == 1 else "s"
     note(f"{n_series} series, {prediction_length} step{plural} each, {model}: {seconds:.1f} s")
@@ -220,6 +231,19 @@ def parse_levels(text: str) -> tuple[float, ...]:
             )
         levels.append(level)
     return tuple(levels)
+
+
+def _read(
+    file: Path, targets: list[str], **options: str | None
+) -> tuple[pd.DataFrame, list[warnings.WarningMessage]]:
+    """The table, and the warnings of reading it, for when it is known that it can be forecast."""
+    from tsfm.cli.tables import need_columns, read_table
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        frame = read_table(file, **options)
+    need_columns(frame, file, targets)
+    return frame, warned
 
 
 def _column(name: str | None) -> str | None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import gzip
+import io
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
+
+from tsfm.cli.dates import DateOptions, parse_columns
+from tsfm.frames.layout import ID_NAMES
 
 CSV = {".csv", ".tsv", ".txt", ".gz"}
 PARQUET = {".parquet", ".pq"}
 
-_DAY_OR_MONTH_FIRST = re.compile(r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{2,4}")
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DATUM = re.compile(
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+    r"|\d{1,4}[/.-]\d{1,2}(?:[/.-]\d{1,4})?(?:[ T]\d.*)?"
+    r"|\d{4}[ -]?q[1-4]"
+    rf"|(?:{_MONTHS})[a-z]*\.?[ -]\d{{2,4}}",
+    re.IGNORECASE,
+)
+"""A cell that no one names a column: a number or a date."""
 
 
 def read_table(
@@ -33,9 +45,10 @@ def read_table(
         A `.csv`, `.tsv`, `.csv.gz` or `.parquet` file; `-` reads CSV from standard input.
     id_col
         Column of the ids; by default those with a conventional name. In a CSV file ids that
-        numbers would not give back as they are written ("007") stay text.
+        numbers would not give back as they are written ("007", "NA") stay text.
     timestamp_col
-        Column to parse, "none" for no column. By default every text column that reads as dates.
+        Column to parse, "none" for no column. By default every text column that reads as dates,
+        and whole numbers such as 20260131 or 202601 in a column named as time.
     date_format
         `strptime` format, for dates such as 31/01/2026 that could be read in two ways.
     timezone
@@ -50,8 +63,8 @@ def read_table(
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, its kind is unknown, a cell of a timestamp column is no date, or
-        its dates could have the day or the month first.
+        If there is no such file or column, its kind is unknown, it has no header line, a cell of
+        a timestamp column is no date, or its dates could have the day or the month first.
 
     Examples
     --------
@@ -63,21 +76,34 @@ def read_table(
     'M'
     """
     frame = _load(path, id_col)
+    for name in (id_col, timestamp_col):
+        need_columns(frame, path, [] if name in (None, "none") else [name])
     if timestamp_col == "none":
         return frame
-    if timestamp_col is not None and timestamp_col not in frame.columns:
-        names = ", ".join(map(str, frame.columns))
-        raise ValueError(f"{path} has no column {timestamp_col!r}; its columns are: {names}")
-    wanted = [timestamp_col] if timestamp_col is not None else _not_ids(frame, id_col)
-    for name in wanted:
-        if _is_text(frame[name]) and (name == timestamp_col or _looks_like_dates(frame[name])):
-            frame[name] = _parse_dates(frame[name], date_format, keep_utc=timezone is not None)
-        if timezone is not None and frame[name].dtype.kind == "M":
-            frame[name] = _move_to_zone(frame[name], timezone)
-    return frame
+    options = DateOptions(timestamp_col, date_format, timezone, lines=in_lines(path))
+    return parse_columns(frame, id_col, options)
 
 
-def need_writable(path: Path) -> None:
+def in_lines(path: Path) -> bool:
+    """Whether the rows of a file are lines of text: CSV, not Parquet."""
+    return str(path) == "-" or _kind(path) == "csv"
+
+
+def need_columns(frame: pd.DataFrame, path: Path, names: Iterable[str | None]) -> None:
+    """Refuse names that are no columns of the table.
+
+    Raises
+    ------
+    ValueError
+        For the first one that is none; the message lists those there are.
+    """
+    for name in names:
+        if name not in frame.columns and name not in frame.index.names:
+            known = ", ".join(map(str, frame.columns))
+            raise ValueError(f"{_title(path)} has no column {name!r}; its columns are: {known}")
+
+
+def need_writable(path: Path, option: str = "--out") -> None:
     """Make the folder of a file to be written, before the work that fills it.
 
     Raises
@@ -86,13 +112,23 @@ def need_writable(path: Path) -> None:
         If the path is a folder, or its folder cannot be made or written to.
     """
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+        raise IsADirectoryError(f"{option} {path} is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        known = path.exists()
+        with path.open("ab"):
+            pass
+        if not known:
+            path.unlink()
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error}") from None
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: no permission in {path.parent}")
+        raise _unwritable(path, option, error) from None
+
+
+def _unwritable(path: Path, option: str, error: OSError) -> OSError:
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+        reason = f"no file can be made in {path.parent}"
+    return OSError(f"{option} {path} cannot be written: {reason}")
 
 
 def check_out(out: Path | None) -> None:
@@ -124,11 +160,14 @@ def write_table(frame: pd.DataFrame, out: Path | None) -> None:
         sys.stdout.write(text)
         return
     check_out(out)
-    if _kind(out) == "parquet":
-        frame.to_parquet(out, index=False)
-    else:
-        separator = "\t" if ".tsv" in out.suffixes else ","
-        frame.to_csv(out, index=False, float_format="%.8g", sep=separator)
+    try:
+        if _kind(out) == "parquet":
+            frame.to_parquet(out, index=False)
+        else:
+            separator = "\t" if ".tsv" in out.suffixes else ","
+            frame.to_csv(out, index=False, float_format="%.8g", sep=separator)
+    except OSError as error:
+        raise _unwritable(out, "--out", error) from None
 
 
 def _short(value: float) -> str:
@@ -155,137 +194,91 @@ def _need_pyarrow(path: Path) -> None:
         ) from None
 
 
-def _load(path: Path, id_col: str | None) -> pd.DataFrame:
-    import pandas as pd
+def _title(path: Path) -> str:
+    return "standard input" if str(path) == "-" else str(path)
 
+
+def _load(path: Path, id_col: str | None) -> pd.DataFrame:
     if str(path) != "-" and not path.is_file():
         where = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {where}; give a CSV or Parquet file")
-    if str(path) != "-" and _kind(path) == "parquet":
-        _need_pyarrow(path)
-        return pd.read_parquet(path)
-    ids = _id_names(id_col)
+    if in_lines(path):
+        return _load_csv(path, {*ID_NAMES} if id_col is None else {*ID_NAMES, id_col})
+    _need_pyarrow(path)
     try:
-        frame = pd.read_csv(
-            sys.stdin if str(path) == "-" else path,
-            sep="\t" if ".tsv" in path.suffixes else ",",
-            dtype=dict.fromkeys(ids, str),
-        )
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} does not read as Parquet: {error}") from None
+
+
+def _load_csv(path: Path, ids: set[str]) -> pd.DataFrame:
+    content = sys.stdin.buffer.read() if str(path) == "-" else None
+    separator = "\t" if ".tsv" in path.suffixes else ","
+
+    def read(**options: Any) -> pd.DataFrame:
+        source = path if content is None else io.BytesIO(content)
+        table: pd.DataFrame = pd.read_csv(source, sep=separator, low_memory=False, **options)
+        return table
+
+    title = _title(path)
+    try:
+        header = read(header=None, nrows=1, dtype=str).iloc[0]
+        frame = read(converters=dict.fromkeys(ids, _id_as_written))
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty; it needs a header line and at least one row") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} does not read as CSV: {error}") from None
+        raise ValueError(
+            f"{title} is empty; it needs a header line and at least one row"
+        ) from None
+    except UnicodeDecodeError as error:
+        position = _first_byte_not_utf8(path, content, error.start)
+        raise ValueError(
+            f"{title} is not UTF-8 text (byte {position}); save it as UTF-8"
+        ) from None
+    except (pd.errors.ParserError, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{title} does not read as CSV: {error}") from None
     if any(";" in str(name) for name in frame.columns):
         raise ValueError(
-            f"{path} seems to be separated by semicolons; save it with commas between the columns "
-            "and points in the numbers, or read it in Python with pd.read_csv(..., sep=';')"
+            f"{title} seems to be separated by semicolons; save it with commas between the "
+            "columns and points in the numbers, or read it in Python with pd.read_csv(..., "
+            "sep=';')"
         )
+    _need_header(header, title, separator)
     for name in ids & set(frame.columns):
         frame[name] = _numbers_if_exact(frame[name])
     return frame
 
 
-def _id_names(id_col: str | None) -> set[str]:
-    """Names a column of ids can have here: the conventional ones and the one that was given."""
-    from tsfm.frames.layout import ID_NAMES
+def _need_header(header: pd.Series[Any], title: str, separator: str) -> None:
+    """A file that begins with its first row would lose it as the names of the columns."""
+    first = header.iloc[0]
+    if isinstance(first, str) and _DATUM.fullmatch(first.strip()):
+        line = separator.join("" if pd.isna(cell) else str(cell) for cell in header)
+        line = line if len(line) <= 60 else line[:60] + "..."
+        raise ValueError(
+            f"{title} has no header line: its first line is {line!r}; add one, such as "
+            "timestamp,target"
+        )
 
-    return {*ID_NAMES} if id_col is None else {*ID_NAMES, id_col}
+
+def _first_byte_not_utf8(path: Path, content: bytes | None, start: int) -> int:
+    """Place in the whole file; pandas counts from the beginning of a part of it."""
+    if content is None:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return start
 
 
-def _not_ids(frame: pd.DataFrame, id_col: str | None) -> list[str]:
-    return [name for name in frame.columns if name not in _id_names(id_col)]
+def _id_as_written(text: str) -> str | None:
+    """An id of a file: only an empty cell is missing, "NA" and "nan" are names."""
+    return text or None
 
 
-def _numbers_if_exact(column: pd.Series) -> pd.Series:
+def _numbers_if_exact(column: pd.Series[Any]) -> pd.Series[Any]:
     """Ids as integers where these read like the text; "007" stays text."""
     if not column.notna().all() or not column.str.fullmatch(r"-?[1-9]\d{0,17}|0").all():
         return column
-    numbers: pd.Series = column.astype("int64")
+    numbers: pd.Series[Any] = column.astype("int64")
     return numbers
-
-
-def _is_text(column: pd.Series) -> bool:
-    return column.dtype == object or str(column.dtype) in {"str", "string"}
-
-
-def _looks_like_dates(column: pd.Series) -> bool:
-    """Whether the first few texts have digits, are long enough for a date, and parse as one."""
-    import pandas as pd
-
-    sample = column.dropna().head(20)
-    texts = [t for t in sample if isinstance(t, str)]
-    if not texts or len(texts) < len(sample):
-        return False
-    if any(len(t) < 6 or sum(c.isdigit() for c in t) < 4 for t in texts):
-        return False
-    parsed = pd.to_datetime(sample, errors="coerce", utc=True, format="mixed")
-    return bool(parsed.notna().mean() >= 0.5)
-
-
-def _parse_dates(column: pd.Series, date_format: str | None, *, keep_utc: bool) -> pd.Series:
-    """Text to datetimes; the first cell that is no date is named in the error."""
-    import pandas as pd
-
-    form = date_format
-    if form is None:
-        _refuse_two_readings(column)
-    if form is None and not _all_parse(column, None):
-        form = "ISO8601" if _all_parse(column, "ISO8601") else None
-    utc = pd.to_datetime(column, errors="coerce", utc=True, format=form)
-    bad = utc.isna() & column.notna()
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise ValueError(
-            f"column {column.name!r}, line {row + 2} of the file: {column.iloc[row]!r} is no date"
-            + (f" of the format {date_format!r}" if date_format else " like the ones before it")
-            + "; correct it, or give the format with --date-format '%d/%m/%Y'"
-        )
-    offsets = column.dropna().astype(str).str.extract(r"\d{2}:?\d{2}.*?(Z|[+-]\d{2}:?\d{2})\s*$")
-    if offsets[0].isna().all():
-        return utc.dt.tz_localize(None)
-    if keep_utc or offsets[0].nunique() > 1:
-        return utc
-    return pd.to_datetime(column, format=form)
-
-
-def _refuse_two_readings(column: pd.Series) -> None:
-    """Dates such as 01/02/2026, none of which tells day from month, are never guessed."""
-    parts = column.dropna().astype(str).str.extract(_DAY_OR_MONTH_FIRST)
-    if parts.empty or parts.isna().any(axis=None):
-        return
-    first, second = parts[0].astype(int), parts[1].astype(int)
-    if first.max() <= 12 and second.max() <= 12 and (first != second).any():
-        text = column.dropna()[(first != second)].iloc[0]
-        raise ValueError(
-            f"column {column.name!r}: {text!r} can be two dates, and no other cell tells day from "
-            "month; say which with --date-format %d/%m/%Y or --date-format %m/%d/%Y"
-        )
-
-
-def _all_parse(column: pd.Series, form: str | None) -> bool:
-    import pandas as pd
-
-    parsed = pd.to_datetime(column, errors="coerce", utc=True, format=form)
-    return not bool((parsed.isna() & column.notna()).any())
-
-
-def _move_to_zone(column: pd.Series, timezone: str) -> pd.Series:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(
-            f"unknown time zone {timezone!r}; use a name such as Europe/Berlin or UTC"
-        ) from None
-    if column.dt.tz is not None:
-        converted: pd.Series = column.dt.tz_convert(zone)
-        return converted
-    try:
-        local: pd.Series = column.dt.tz_localize(zone)
-        return local
-    except Exception as error:
-        raise ValueError(
-            f"column {column.name!r} has local times that {timezone} has twice or not at all when "
-            f"the clocks change ({error}); write them with their offset, or leave --timezone out"
-        ) from None

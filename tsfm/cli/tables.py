@@ -215,15 +215,15 @@ def _load_csv(path: Path, ids: set[str]) -> pd.DataFrame:
     content = sys.stdin.buffer.read() if str(path) == "-" else None
     separator = "\t" if ".tsv" in path.suffixes else ","
 
-    def read(**options: Any) -> pd.DataFrame:
+    def _read(**options: Any) -> pd.DataFrame:
         source = path if content is None else io.BytesIO(content)
         table: pd.DataFrame = pd.read_csv(source, sep=separator, low_memory=False, **options)
         return table
 
     title = _title(path)
     try:
-        header = read(header=None, nrows=1, dtype=str).iloc[0]
-        frame = read(converters=dict.fromkeys(ids, _id_as_written))
+        header = _read(header=None, nrows=1, dtype=str).iloc[0]
+        frame = _read(converters=dict.fromkeys(ids, _id_as_written))
     except pd.errors.EmptyDataError:
         raise ValueError(
             f"{title} is empty; it needs a header line and at least one row"

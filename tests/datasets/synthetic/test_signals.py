@@ -29,6 +29,7 @@ def test_flat_spectrum_is_white_noise() -> None:
     assert abs(_lag(x, 1).item()) < 0.03
 
 
+@pytest.mark.parametrize("length", [200, 201])
 def test_decay_filter_matches_the_recursion(length: int) -> None:
     events = torch.zeros(1, length)
     events[0, 3], events[0, 50] = 2.0, 1.0

@@ -112,6 +112,15 @@ def test_infinite_values_count_as_missing() -> None:
     assert seasonal_error(gap, 1) == seasonal_error(jump, 1) == 1.0
 
 
+@pytest.mark.parametrize("forecast", [np.inf, -np.inf, np.nan])
+def test_a_forecast_that_is_no_number_is_no_perfect_one(forecast: float) -> None:
+    quantiles = np.full((1, 2, len(DECILES)), forecast)
+    loss = weighted_quantile_loss(np.array([[1.0, 2.0]]), quantiles, DECILES)
+    assert not np.isfinite(loss)
+    masked = weighted_quantile_loss(np.array([[np.nan, 2.0]]), quantiles, DECILES)
+    assert not np.isfinite(masked)
+
+
 def test_all_labels_missing_gives_nan_not_an_error() -> None:
     label = np.full((2, 3), np.nan)
     assert np.isnan(mase(label, np.zeros((2, 3)), np.ones(2)))

@@ -149,7 +149,10 @@ def quantile_losses(
             "[windows, steps, levels]"
         )
     actual = np.where(np.isfinite(label), label, np.nan)[..., None]  # [N, H, 1]
-    return np.asarray(2.0 * pinball(actual - quantiles, np.asarray(levels)))
+    error = actual - quantiles
+    with np.errstate(invalid="ignore"):  # inf - inf
+        losses = 2.0 * pinball(error, np.asarray(levels))
+    return np.asarray(np.where(np.isinf(error), np.inf, losses))
 
 
 def weighted_quantile_loss(
@@ -169,7 +172,8 @@ def weighted_quantile_loss(
     Returns
     -------
     float
-        Unit-free loss; NaN if the labels are all missing or all zero.
+        Unit-free loss; NaN if the labels are all missing or all zero, or a forecast of one that is
+        not is NaN.
 
     Notes
     -----
@@ -183,10 +187,11 @@ def weighted_quantile_loss(
     0.5
     """
     losses = quantile_losses(label, quantiles, levels)
-    scale = float(np.abs(label[np.isfinite(label)]).sum())
+    seen = np.isfinite(label)
+    scale = float(np.abs(label[seen]).sum())
     if scale == 0.0:
         return float("nan")
-    return float(np.nansum(losses) / (scale * len(levels)))
+    return float(losses[seen].sum() / (scale * len(levels)))
 
 
 def coverage(label: FloatArray, lower: FloatArray, upper: FloatArray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import socket
 from pathlib import Path
 
@@ -14,15 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsfm
-from tsfm.models import TSFM
+from tsfm.models import TSFM, ModelConfig
 
 TINY = Path(__file__).resolve().parent / "assets" / "tiny"
 MODES = ("fast", "best")
 
 
-@pytest.fixture(scope="module")
-def model() -> TSFM:
-    return TSFM.from_pretrained(TINY, device="cpu")
+@pytest.fixture(scope="module", params=["released", "companion", "mamba1", "mamba2"])
+def model(request) -> TSFM:
+    if request.param == "released":
+        return TSFM.from_pretrained(TINY, device="cpu")
+    config = ModelConfig.preset("tiny")
+    backbone = dataclasses.replace(config.backbone, name=request.param, d_state=8)
+    untrained = TSFM.from_config(dataclasses.replace(config, backbone=backbone), seed=0)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # output layers start at zero: what the backbone says must be heard
+        for parameter in untrained.network.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=rng)
+    return untrained
 
 
 def example(seed: int, length: int, missing: float = 0.0) -> np.ndarray:
@@ -166,11 +176,12 @@ def test_forecasting_is_pure(mode):
     assert all(p.grad is None for p in model.network.parameters())
 
 
-def test_the_default_dtype_of_the_caller_does_not_matter(model):
+def test_the_default_dtype_of_the_caller_does_not_matter(model, tmp_path):
+    model.save_pretrained(tmp_path)
     here = forecast(model, [example(0, 200)], 1030)
     torch.set_default_dtype(torch.float64)
     try:
-        there = forecast(TSFM.from_pretrained(TINY, device="cpu"), [example(0, 200)], 1030)
+        there = forecast(TSFM.from_pretrained(tmp_path, device="cpu"), [example(0, 200)], 1030)
     finally:
         torch.set_default_dtype(torch.float32)
     np.testing.assert_allclose(there, here, atol=1e-4)

@@ -24,9 +24,11 @@ def shaken(config: ModelConfig, seed: int = 0) -> ForecastingNetwork:
     return network.eval()
 
 
-@pytest.fixture
-def network() -> ForecastingNetwork:
-    return shaken(ModelConfig.preset("tiny"))
+@pytest.fixture(params=["transformer", "companion", "mamba1", "mamba2"])
+def network(request) -> ForecastingNetwork:
+    tiny = ModelConfig.preset("tiny")
+    backbone = dataclasses.replace(tiny.backbone, name=request.param, d_state=8)
+    return shaken(dataclasses.replace(tiny, backbone=backbone))
 
 
 def series(rows: int, length: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,32 @@
-"""Backbones: stacks of mixers from embedded tokens to token states."""
+"""Backbones: stacks of mixers from embedded tokens to token states.
+
+A transformer looks tokens up; companion and Mamba backbones carry a state from token to token, so
+they can also go on from where they stopped, one token at a time.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from tsfm.models.config import BackboneConfig
 from tsfm.nn.attention import Attention, causal_bias
+from tsfm.nn.companion_mixer import CompanionMixer
+from tsfm.nn.mamba import Mamba1, Mamba2
 from tsfm.nn.mlp import SwiGLU
 from tsfm.nn.rotary import rotary_factors
 from tsfm.tokenizers.batch import TokenBatch
 
-_STEPS_PER_TURN = 32.0
-"""Steps over which the fastest rotary pair turns by one radian."""
+_ORDINARY_SPAN = 32.0
+"""Steps a token is expected to last: unit of the rotary positions and of Mamba's step sizes."""
+
+Mixer = CompanionMixer | Mamba1 | Mamba2
+
+State = tuple[Any, ...]
+"""What every block of a recurrent backbone remembers; each entry holds tensors [B, ...]."""
 
 
 class TransformerBlock(nn.Module):
@@ -30,6 +45,8 @@ class TransformerBlock(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.mlp = SwiGLU(config.d_model, config.d_hidden)
         self.dropout = nn.Dropout(config.dropout)
+        nn.init.zeros_(self.attention.out.weight)
+        nn.init.zeros_(self.mlp.out.weight)
 
     def forward(
         self,
@@ -57,15 +74,9 @@ class TransformerBackbone(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        if config.n_layers < 1:
-            raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
         self.config = config
-        blocks = [TransformerBlock(config) for _ in range(config.n_layers)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList([TransformerBlock(config) for _ in range(config.n_layers)])
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
-        for block in blocks:
-            nn.init.zeros_(block.attention.out.weight)
-            nn.init.zeros_(block.mlp.out.weight)
 
     def forward(
         self, x: Tensor, batch: TokenBatch, state: None = None, wanted: slice = slice(None)
@@ -91,7 +102,7 @@ class TransformerBackbone(nn.Module):
         if state is not None:
             raise ValueError("A transformer keeps no recurrent state; state must be None.")
         d_head = self.config.d_model // self.config.n_heads
-        position = batch.position / _STEPS_PER_TURN
+        position = batch.position / _ORDINARY_SPAN
         cos, sin = rotary_factors(position, d_head, self.config.rope_base)
         bias = causal_bias(batch.holds_data)
         for block in self.blocks[:-1]:
@@ -99,14 +110,162 @@ class TransformerBackbone(nn.Module):
         return self.norm(self.blocks[-1](x, cos, sin, bias, wanted)), None
 
 
-def build_backbone(config: BackboneConfig) -> TransformerBackbone:
+class RecurrentBlock(nn.Module):
+    """Pre-norm recurrent mixer and SwiGLU, each added to the stream.
+
+    Parameters
+    ----------
+    mixer
+        A `CompanionMixer`, `Mamba1` or `Mamba2`.
+    config
+        Widths of the block.
+    """
+
+    def __init__(self, mixer: Mixer, config: BackboneConfig) -> None:
+        super().__init__()
+        self.mixer_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.mixer = mixer
+        self.mlp_norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.mlp = SwiGLU(config.d_model, config.d_hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.zeros_(mixer.out_proj.weight)
+        nn.init.zeros_(self.mlp.out.weight)
+
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor,
+        span: Tensor | None,
+        state: Any,
+        wanted: slice = slice(None),
+    ) -> tuple[Tensor, Any]:
+        """Map [B, T, d_model] to the same shape, or to the wanted tokens of it; and the state."""
+        mixed, state = self.mixer(self.mixer_norm(x), valid, span, state)
+        x = (x + self.dropout(mixed))[:, wanted]
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), state
+
+
+class RecurrentBackbone(nn.Module):
+    """Stack of state-space mixers that goes on from where it stopped.
+
+    Tokens without data (missing stretches, padding, forecast tokens) are read-only: no other
+    token's answer depends on them. A Mamba state stands still meanwhile; a companion filter runs
+    on without input.
+
+    Parameters
+    ----------
+    config
+        Kind, depth and widths.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        build = _MIXERS[config.name]
+        blocks = [RecurrentBlock(build(config), config) for _ in range(config.n_layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+
+    def forward(
+        self,
+        x: Tensor,
+        batch: TokenBatch,
+        state: State | None = None,
+        wanted: slice = slice(None),
+    ) -> tuple[Tensor, State | None]:
+        """Mix tokens from left to right.
+
+        Parameters
+        ----------
+        x
+            [B, T, d_model] embedded tokens.
+        batch
+            The tokens' spans and contents.
+        state
+            What `initial_state` or an earlier call gave, to go on from there; None to start afresh
+            and keep no state.
+        wanted
+            Tokens whose state is asked for.
+
+        Returns
+        -------
+        tuple
+            [B, T, d_model] states of the wanted tokens, and the recurrent state after the last
+            token if one was given.
+
+        Raises
+        ------
+        ValueError
+            If the tokens of a companion backbone do not last equally long.
+        """
+        span = self._relative_spans(batch)
+        states = (None,) * len(self.blocks) if state is None else state
+        valid, last, after = batch.holds_data, len(self.blocks) - 1, []
+        for i, (block, before) in enumerate(zip(self.blocks, states, strict=True)):
+            x, now = block(x, valid, span, before, wanted if i == last else slice(None))
+            after.append(now)
+        return self.norm(x), None if state is None else tuple(after)
+
+    def step(self, x: Tensor, batch: TokenBatch, state: State) -> tuple[Tensor, State]:
+        """Mix in one token: `forward` for x [B, 1, d_model], at a cost without regard to T."""
+        y, after = self(x, batch, state)
+        return y, after
+
+    def initial_state(self, n_rows: int) -> State:
+        """State of `n_rows` rows before the first token."""
+        blocks = (block for block in self.blocks if isinstance(block, RecurrentBlock))
+        return tuple(block.mixer.initial_state(n_rows) for block in blocks)
+
+    def _relative_spans(self, batch: TokenBatch) -> Tensor | None:
+        """[B, T] lengths in ordinary spans; None for filters, which need equal ones."""
+        if self.config.name != "companion":
+            return batch.length / _ORDINARY_SPAN
+        if not torch.compiler.is_compiling() and batch.length.shape[1] > 2:
+            inner = batch.length[:, 1:-1]  # the first and the last span may be short
+            if bool((inner != inner.amax()).any()):
+                raise ValueError(
+                    "The tokens last unequally long, which a companion backbone cannot tell; use "
+                    "the tokenizer 'fixed' or the backbone 'mamba2'."
+                )
+        return None
+
+
+def _companion(config: BackboneConfig) -> Mixer:
+    return CompanionMixer(config.d_model, config.d_state)
+
+
+def _mamba1(config: BackboneConfig) -> Mixer:
+    return Mamba1(config.d_model, config.d_state, config.d_conv, config.expand)
+
+
+def _mamba2(config: BackboneConfig) -> Mixer:
+    width = config.expand * config.d_model
+    if width % config.n_heads:
+        raise ValueError(f"n_heads={config.n_heads} must divide the inner width {width}.")
+    d_head = width // config.n_heads
+    return Mamba2(config.d_model, config.d_state, config.d_conv, config.expand, d_head)
+
+
+_MIXERS: dict[str, Callable[[BackboneConfig], Mixer]] = {
+    "companion": _companion,
+    "mamba1": _mamba1,
+    "mamba2": _mamba2,
+}
+
+
+def build_backbone(config: BackboneConfig) -> TransformerBackbone | RecurrentBackbone:
     """Backbone of the configured kind.
 
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the kind is unknown, or a size is out of range.
     """
+    if config.n_layers < 1:
+        raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
     if config.name == "transformer":
         return TransformerBackbone(config)
-    raise ValueError(f"Unknown backbone {config.name!r}; choose 'transformer'.")
+    if config.name in _MIXERS:
+        return RecurrentBackbone(config)
+    known = ", ".join(["transformer", *_MIXERS])
+    raise ValueError(f"Unknown backbone {config.name!r}; choose one of {known}.")

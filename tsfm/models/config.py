@@ -29,17 +29,23 @@ class BackboneConfig:
     """The stack of mixers between tokens and head."""
 
     name: str = "transformer"
-    """Kind of backbone."""
+    """Kind of mixer: "transformer", "companion", "mamba1" or "mamba2"."""
     d_model: int = 160
     """Width of a token's state."""
     n_layers: int = 4
     """Number of blocks."""
     n_heads: int = 5
-    """Attention heads per block."""
+    """Heads per block, of attention and of Mamba-2."""
     d_hidden: int = 432
     """Width of the SwiGLU hidden layer."""
     rope_base: float = 1000.0
-    """Ratio of the slowest to the fastest rotary wavelength."""
+    """Ratio of the slowest to the fastest rotary wavelength (transformer)."""
+    d_state: int = 64
+    """State size of the recurrent mixers, per channel."""
+    expand: int = 1
+    """Inner width of the Mamba mixers as a multiple of `d_model`."""
+    d_conv: int = 4
+    """Tokens that the short convolution of the Mamba mixers sees."""
     dropout: float = 0.0
     """Share of block outputs dropped in training."""
 

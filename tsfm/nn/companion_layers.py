@@ -42,6 +42,8 @@ class _Companion(nn.Module):
         self.a = nn.Parameter(torch.randn(n_kernels, d_state))
         self.b = nn.Parameter(torch.randn(n_kernels, d_state))
         self.c = nn.Parameter(torch.randn(n_kernels, d_state))
+        for vectors in (self.a, self.b, self.c):
+            vectors._no_weight_decay = True  # type: ignore[attr-defined]
 
     def _normalised(self, v: Tensor) -> Tensor:
         return normalise(v, self.norm_order, self.norm_floor)
@@ -157,6 +159,35 @@ class CompanionSSM(_Companion):
         y = (self.c[:, None] * state).sum(-1).flatten(1)
         return (y + self.skip * u_t).to(u_t.dtype), state
 
+    def resume(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Filter a signal that goes on from a state: `forward` for its later parts.
+
+        Parameters
+        ----------
+        u
+            [B, L, n_channels], L >= 1.
+        state
+            [B, n_kernels, n_heads, d_state] before the first step.
+
+        Returns
+        -------
+        tuple of Tensor
+            Output [B, L, n_channels] in the dtype of `u` and the state after the last step.
+        """
+        if u.shape[1] == 1:
+            y, state = self.step(u[:, 0], state)
+            return y[:, None], state
+        with torch.autocast(u.device.type, enabled=False):
+            a = self._normalised(self.a)
+            matrix = companion_matrix(a)
+            # rows c^T A^(i+1) are the Krylov vectors of A transposed
+            readout = krylov(matrix.mT, (self.c[..., None, :] @ matrix)[..., 0, :], u.shape[1])
+            x = state.transpose(0, 1).flatten(1, 2)  # [n_kernels, B * n_heads, d_state]
+            echo = self._by_channel(x @ readout)
+            moved = x @ torch.linalg.matrix_power(matrix, u.shape[1]).mT
+            moved = moved.unflatten(1, (-1, self.n_heads)).transpose(0, 1)
+            return (self(u) + echo).to(u.dtype), moved + self._state_after(a, self.b, u)
+
 
 class ClosedLoopCompanionSSM(_Companion):
     """Forecasts of any length: a companion state-space model that predicts its own next input.
@@ -202,6 +233,7 @@ class ClosedLoopCompanionSSM(_Companion):
         super().__init__(n_kernels, n_heads, d_state, norm_order, norm_floor)
         self.damp = damp
         self.k = nn.Parameter(torch.randn(n_kernels, d_state))
+        self.k._no_weight_decay = True  # type: ignore[attr-defined]
 
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The normalised a, b, c and K, each [n_kernels, d_state]."""

@@ -109,15 +109,16 @@ class PretrainModule(L.LightningModule):
 
 
 def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only.
+    """AdamW with weight decay on matrices only, without those that say otherwise (A_log of Mamba).
 
     Raises
     ------
     ValueError
         If the optimiser is unknown.
     """
-    matrices = [p for p in network.parameters() if p.ndim >= 2]
-    vectors = [p for p in network.parameters() if p.ndim < 2]
+    free = {p for p in network.parameters() if p.ndim < 2 or hasattr(p, "_no_weight_decay")}
+    matrices = [p for p in network.parameters() if p not in free]
+    vectors = [p for p in network.parameters() if p in free]
     if config.name == "adamw":
         groups = [
             {"params": matrices, "weight_decay": config.weight_decay},

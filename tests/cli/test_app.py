@@ -140,10 +140,18 @@ def test_errors_are_one_line(runner, error, code, text):
             "Resample first, or not.",
         ),
         ("first in row 0, not 'row 3'", "first in line 2 of the file, not 'row 3'"),
+        ("look at df.columns or series.index, too", "look at, too"),
+        ("series.csv does not exist", "series.csv does not exist"),
+        ("give df.parquet or my/df.old, with series.v2.csv", None),
+        ("--out pd.csv.gz cannot be written: df.png", None),
     ],
 )
 def test_remedies_in_python_are_not_shown(message, shown):
-    assert translate(message, lines=True) == shown
+    assert translate(message, lines=True) == (message if shown is None else shown)
+
+
+def test_rows_are_counted_where_they_are_no_lines():
+    assert translate("see row 3", lines=True, shifted=True) == "see row 4 of the data"
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(runner):

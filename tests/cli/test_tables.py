@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_missing_cells_stay_missing(tmp_path):
         ("a.xls", "x", "cannot tell the file's kind"),
         ("empty.csv", "", "is empty"),
         ("ragged.csv", "a,b\n1,2\n1,2,3,4\n", "does not read as CSV"),
+        ("ragged.csv", "a,b\n1,2,9\n3,4,\n", "its rows have more cells than its first line"),
         (
             "headless.csv",
             "2024-01-01,50.13\n2024-01-02,51\n",
@@ -138,6 +140,49 @@ def test_unknown_columns_list_the_columns(tmp_path, argument):
     path = _write(tmp_path, "day,y\n2026-01-01,1\n")
     with pytest.raises(ValueError, match="has no column 'date'; its columns are: day, y"):
         read_table(path, **{argument: "date"})
+
+
+@pytest.mark.parametrize("end", [",", ""])
+def test_a_comma_at_the_end_of_each_row_shifts_nothing(tmp_path, end):
+    path = _write(tmp_path, f"ds,y\n2026-01-01,3{end}\n2026-01-02,4{end}\n")
+    frame = read_table(path)
+    assert frame["ds"].tolist() == [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02")]
+    assert frame["y"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("ds,y\n2026-01-01,1\nx,2\n", "line 3 of the file"),
+        ("ds,y\n2026-01-01,1\nx,2\n\n \n", "line 3 of the file"),
+        ("ds,y\r\n2026-01-01,1\r\nx,2", "line 3 of the file"),
+        ("ds,y\n\n2026-01-01,1\nx,2\n", "row 2 of the data"),
+        ('ds,y\n2026-01-01,"1\n2"\nx,2\n', "row 2 of the data"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_lines_are_named_where_rows_are_lines(tmp_path, text, place, name):
+    path = tmp_path / name
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with pytest.raises(ValueError, match=f"column 'ds', {place}: 'x' is no date"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        ("101,102,timestamp", {}),
+        ("101,Date", {}),
+        ("2024-01,item_id", {}),
+        ("101,when", {"timestamp_col": "when"}),
+        ("101,shop", {"id_col": "shop"}),
+    ],
+)
+def test_a_known_name_makes_a_line_a_header(tmp_path, header, options):
+    cells = ",".join("2026-01-01" for _ in header.split(","))
+    path = _write(tmp_path, f"{header}\n{cells}\n")
+    assert read_table(path, **options).columns.tolist() == header.split(",")
 
 
 @pytest.mark.parametrize("header", ["shop,2019,2020", ",2019,2020", "0,1,2"])

@@ -34,9 +34,12 @@ def test_saved_and_loaded_weights_are_equal_bit_for_bit(tmp_path):
 
 
 def test_a_model_saved_twice_is_the_same_file(tiny, tmp_path, tiny_folder):
-    tiny.save_pretrained(tmp_path)
+    tiny.save_pretrained(tmp_path / "once")
+    TSFM.from_pretrained(tmp_path / "once", device="cpu").save_pretrained(tmp_path / "twice")
     for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / name).read_bytes() == (tiny_folder / name).read_bytes()
+        assert (tmp_path / "twice" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    weights = "model.safetensors"
+    assert (tmp_path / "once" / weights).read_bytes() == (tiny_folder / weights).read_bytes()
 
 
 def test_parameters_are_counted_from_the_header(tiny, tiny_folder, tmp_path):

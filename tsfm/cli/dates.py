@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from tsfm.cli.dayorder import year_first
+from tsfm.cli.errors import place
+from tsfm.cli.zones import (
+    find_zone,
+    move_to_zone,
+    refuse_offsets_within,
+    refuse_zone_letters,
+    split_offsets,
+    warn_of_offsets,
+    with_offsets,
+)
 from tsfm.frames.layout import ID_NAMES, TIMESTAMP_NAMES
 
-_NUMERIC = re.compile(
-    r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d{2})(?:(?:,\s*|\s+|T)(\S.*?))?\s*$"
-)
-_CLOCK = r"\s*\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[AaPp][Mm])?\s*"
-_OFFSET = (
-    r"(?:\d:\d{2}(?::\d{2}(?:[.,]\d+)?)?|\dT\d{2}(?:\d{2}){0,2})\s*(?:[AaPp][Mm])?\s*"
-    r"(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)\s*$"
-)
-_COMPACT = {8: "%Y%m%d", 6: "%Y%m"}
+TIME_NAMES = (*TIMESTAMP_NAMES, "date", "datetime", "time")
+"""Names, in small letters, of columns that are looked at for dates even if they hold numbers."""
+
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[AaPp][Mm])?"
+_DOTTED = r"\d+(?:\.\d+){3,}.*|\d+\.\d+\.\d"
+"""Addresses and versions such as 10.0.0.12 and 2024.1.3."""
+
+_WIDTHS = {"Y": 4, "j": 3, **dict.fromkeys("ymdHIMS", 2)}
 _LOOK_AT = 20
 
 
@@ -40,16 +49,19 @@ class DateOptions:
         Name of the zone to move them to.
     lines
         Whether rows are lines of a file, so that errors can name these.
+    shifted
+        Whether the file has other lines, too, so that rows must be counted instead.
     """
 
     timestamp_col: str | None = None
     date_format: str | None = None
     timezone: str | None = None
     lines: bool = True
+    shifted: bool = False
 
     def place(self, row: int) -> str:
         """A row as the person finds it: the header is line 1 of a text file."""
-        return f"line {row + 2} of the file" if self.lines else f"row {row}"
+        return place(row, lines=self.lines, shifted=self.shifted)
 
 
 def parse_columns(frame: pd.DataFrame, id_col: str | None, options: DateOptions) -> pd.DataFrame:
@@ -62,7 +74,7 @@ def parse_columns(frame: pd.DataFrame, id_col: str | None, options: DateOptions)
     """
     if options.date_format is not None:
         _check_format(options.date_format)
-    zone = None if options.timezone is None else _zone(options.timezone)
+    zone = None if options.timezone is None else find_zone(options.timezone)
     ids = {*ID_NAMES, id_col}
     wanted = [options.timestamp_col]
     if options.timestamp_col is None:
@@ -70,13 +82,25 @@ def parse_columns(frame: pd.DataFrame, id_col: str | None, options: DateOptions)
     group = id_col if id_col in frame.columns else None
     if id_col is None:
         group = next((name for name in ID_NAMES if name in frame.columns), None)
+    refused: ValueError | None = None
+    fits = False
     for name in wanted:
         if name not in frame.columns:  # a level of the index of a Parquet file
             continue
-        frame[name] = _parse_if_dates(frame[name], options)
+        before = frame[name].dtype.kind
+        try:
+            frame[name] = _parse_if_dates(frame[name], options)
+        except ValueError as error:
+            if options.date_format is None or name in (options.timestamp_col, *TIMESTAMP_NAMES):
+                raise
+            refused = refused or error  # the format may be that of another column
+            continue
+        fits |= frame[name].dtype.kind == "M" != before
         if zone is not None and frame[name].dtype.kind == "M":
             keys = None if group is None else frame[group]
-            frame[name] = _move_to_zone(frame[name], zone, keys, options)
+            frame[name] = move_to_zone(frame[name], zone, keys, options)
+    if refused is not None and not fits:
+        raise refused
     return frame
 
 
@@ -101,38 +125,78 @@ def _parse_if_dates(column: pd.Series[Any], options: DateOptions) -> pd.Series[A
     if column.isna().all():
         return column
     given = name == options.timestamp_col
-    conventional = str(name).lower() in (*TIMESTAMP_NAMES, "date", "datetime", "time")
+    conventional = str(name).lower() in TIME_NAMES
     if _is_text(column):
         certain = given or name in TIMESTAMP_NAMES
         if certain or _looks_like_dates(column, every=not conventional):
-            return _parse_text(column, options)
+            codes, cells = _distinct(column)
+            return _spread(_parse(cells, cells.astype(str).str.strip(), options), codes, column)
     elif (given or conventional) and column.dtype.kind in "iuf":
         return _parse_integers(column, options)
     return column
 
 
+def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], pd.Series[Any]]:
+    """Number of each row's cell (-1: missing), and the cells, labelled by their first rows."""
+    try:
+        codes, values = pd.factorize(column)
+    except TypeError:  # lists in a Parquet file
+        codes, values = pd.factorize(column.astype(str))
+    rows = np.empty(len(values), dtype=np.intp)
+    present = (codes >= 0).nonzero()[0][::-1]
+    rows[codes[present]] = present  # from the end: the first row of each cell stays
+    return codes, pd.Series(values, index=rows, name=column.name)
+
+
+def _spread(
+    parsed: pd.Series[Any], codes: npt.NDArray[np.intp], column: pd.Series[Any]
+) -> pd.Series[Any]:
+    """Give each row of `column` what its cell was parsed to."""
+    taken = parsed.array.take(codes, allow_fill=True)
+    return pd.Series(taken, index=column.index, name=column.name)
+
+
 def _parse_integers(column: pd.Series[Any], options: DateOptions) -> pd.Series[Any]:
     """20240131 and 202401 in a column of whole numbers are written dates."""
-    present = column.dropna()
-    if present.empty or (present % 1 != 0).any():
+    codes, numbers = _distinct(column)
+    exact = 1e15 if column.dtype.kind == "f" else 2.0**63
+    if not (numbers.abs() < exact).all() or (numbers % 1 != 0).any():
         return column
-    texts = column.astype("Int64").astype("string").astype(object)
+    texts = numbers.astype("int64").astype(str)
     if options.date_format is not None:
-        return _parse_text(texts, options)
-    if present.nunique() < 2 or _compact_format(texts) is None:
+        texts = texts.str.zfill(_fixed_width(options.date_format))
+    elif len(texts) < 2 or _compact_format(texts) is None:
         return column
-    return _parse_text(texts, options)
+    return _spread(_parse(texts, texts, options), codes, column)
 
 
-def _compact_format(column: pd.Series[Any]) -> str | None:
-    """`%Y%m%d` or `%Y%m` if most cells have its digits and are dates from 1800 to 2200."""
-    present = column.dropna().astype(str).str.strip()
-    for width, form in _COMPACT.items():
-        digits = present.str.fullmatch(rf"\d{{{width}}}")
+def _fixed_width(date_format: str) -> int:
+    """Number of characters of a date in a format of digits only, else 0.
+
+    Examples
+    --------
+    >>> _fixed_width("%d%m%Y"), _fixed_width("%d %b")
+    (8, 0)
+    """
+    codes = re.findall(r"%(.)", date_format)
+    if "".join(f"%{code}" for code in codes) != date_format or not _WIDTHS.keys() >= {*codes}:
+        return 0
+    return sum(_WIDTHS[code] for code in codes)
+
+
+def _compact_format(texts: pd.Series[Any]) -> str | None:
+    """`%Y%m%d` if most texts are such dates from 1800 to 2200, `%Y%m` if all whole numbers are.
+
+    A wrong day among many is a mistake, but numbers of six digits may be anything that is counted.
+    """
+    for width, form, least in ((8, "%Y%m%d", 0.5), (6, "%Y%m", 1.0)):
+        digits = texts.str.fullmatch(rf"\d{{{width}}}")
         if not digits.mean() > 0.5:
             continue
-        dates = _to_datetime(present.where(digits), form)
-        if (dates.dt.year.between(1800, 2200)).mean() > 0.5:
+        numbers = digits if width == 8 else texts.str.fullmatch(r"-?\d+")
+        years = _to_datetime(texts[numbers].where(digits), form).dt.year
+        share = years.between(1800, 2200).sum() / (len(texts) if width == 8 else numbers.sum())
+        if share >= least and share > 0.5:
             return form
     return None
 
@@ -140,42 +204,75 @@ def _compact_format(column: pd.Series[Any]) -> str | None:
 def _looks_like_dates(column: pd.Series[Any], *, every: bool) -> bool:
     """Whether the first few texts (or, by its name a time, one) have digits and read as dates."""
     sample = column.dropna().head(_LOOK_AT)
-    texts = [t for t in sample if isinstance(t, str)]
-    if not texts or len(texts) < len(sample):
+    if sample.empty or not all(isinstance(text, str) for text in sample):
         return False
+    texts = sample.str.strip()
     dated = [
-        len(t) >= 6 and sum(c.isdigit() for c in t) >= 4 and not re.fullmatch(_CLOCK, t)
+        len(t) >= 6
+        and sum(c.isdigit() for c in t) >= 4
+        and not re.fullmatch(_CLOCK, t)
+        and not re.fullmatch(_DOTTED, t)
         for t in texts
     ]
     if not (all(dated) if every else any(dated)):
         return False
-    parsed = _to_datetime(sample[dated], "mixed")
+    parsed = _to_datetime(texts[dated], "mixed")
     return bool(parsed.notna().mean() >= 0.5)
 
 
-def _parse_text(column: pd.Series[Any], options: DateOptions) -> pd.Series[Any]:
-    """Text to datetimes; the first cell that is no date is named in the error."""
-    written = column
-    compact = _compact_format(column) if options.date_format is None else None
-    form = options.date_format or compact
-    if form is None:
-        _refuse_words_among_numbers(column, options)
-        written = _year_first(column, options)
-        if not _all_parse(written, None):
-            form = "ISO8601" if _all_parse(written, "ISO8601") else None
-    utc = _to_datetime(written, form)
-    bad = (utc.isna() & column.notna()).to_numpy()
-    if form is None:
-        bad |= column.astype(str).str.fullmatch(_CLOCK).to_numpy(dtype=bool)
+def _parse(cells: pd.Series[Any], texts: pd.Series[Any], options: DateOptions) -> pd.Series[Any]:
+    """Distinct cells to datetimes; the first one that is no date is named in the error."""
+    form = options.date_format
+    if form is not None and re.search("%[zZ]", form):
+        return _parse_with_zone(cells, texts, options)
+    compact = _compact_format(texts) if form is None else None
+    form = form or compact
+    bodies, offsets = split_offsets(texts)
+    if form is not None:
+        naive = _to_datetime(texts, form)
+        bad = naive.isna()
+    else:
+        _refuse_words_among_numbers(cells, texts, options)
+        refuse_zone_letters(bodies, options)
+        written = year_first(bodies, texts)
+        naive = _to_datetime(written, None)
+        if naive.isna().any() and not (iso := _to_datetime(written, "ISO8601")).isna().any():
+            naive = iso
+        bad = naive.isna() | bodies.str.fullmatch(_CLOCK)
     if bad.any():
-        raise _no_date(column, int(bad.argmax()), options, compact=compact is not None)
-    return _with_offsets(column, utc, options)
+        raise _no_date(cells, int(bad.to_numpy().argmax()), options, compact=compact is not None)
+    if form is None:
+        refuse_offsets_within(written, cells, options)
+    return with_offsets(naive.dt.tz_localize(None), offsets, cells, options)
+
+
+def _parse_with_zone(
+    cells: pd.Series[Any], texts: pd.Series[Any], options: DateOptions
+) -> pd.Series[Any]:
+    """Times whose format says where their offset stands."""
+    utc = _to_datetime(texts, options.date_format)
+    bad = utc.isna().to_numpy()
+    if bad.any():
+        raise _no_date(cells, int(bad.argmax()), options)
+    if options.timezone is not None:
+        return utc
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own: pd.Series[Any] = pd.to_datetime(texts, format=options.date_format)
+    except ValueError:  # several offsets, in pandas 3
+        own = pd.Series(dtype=object)
+    if own.dtype.kind == "M":
+        return own
+    warn_of_offsets(cells.name)
+    return utc
 
 
 def _no_date(
-    column: pd.Series[Any], row: int, options: DateOptions, *, compact: bool = False
+    cells: pd.Series[Any], at: int, options: DateOptions, *, compact: bool = False
 ) -> ValueError:
-    cell = f"column {column.name!r}, {options.place(row)}: {column.iloc[row]!r} is no date"
+    row = cells.index[at]
+    cell = f"column {cells.name!r}, {options.place(row)}: {cells.iloc[at]!r} is no date"
     if options.date_format is not None:
         form = options.date_format
         return ValueError(f"{cell} of the format {form!r}; correct it, or --date-format")
@@ -188,78 +285,17 @@ def _no_date(
     )
 
 
-def _refuse_words_among_numbers(column: pd.Series[Any], options: DateOptions) -> None:
+def _refuse_words_among_numbers(
+    cells: pd.Series[Any], texts: pd.Series[Any], options: DateOptions
+) -> None:
     """Steps counted in whole numbers with a word among them: the word is what is wrong."""
-    numbers = column.astype(str).str.fullmatch(r"\s*-?\d+\s*") | column.isna()
+    numbers = texts.str.fullmatch(r"-?\d+").to_numpy(dtype=bool)
     if numbers.mean() > 0.5 and not numbers.all():
-        row = int((~numbers).to_numpy().argmax())
+        at = int((~numbers).argmax())
         raise ValueError(
-            f"column {column.name!r}, {options.place(row)}: {column.iloc[row]!r} is no whole "
-            "number like the others; correct it"
+            f"column {cells.name!r}, {options.place(cells.index[at])}: {cells.iloc[at]!r} is no "
+            "whole number like the others; correct it"
         )
-
-
-def _year_first(column: pd.Series[Any], options: DateOptions) -> pd.Series[Any]:
-    """31/01/2026 as 2026-01-31, if the whole column can be read in one way only."""
-    texts = column.astype(str)
-    parts = texts.str.extract(_NUMERIC)
-    numeric = parts[0].notna().to_numpy()
-    if not numeric[column.notna().to_numpy()].mean() > 0.5:
-        return column
-    bad = ~numeric & column.notna().to_numpy()
-    if bad.any():
-        raise _no_date(column, int(bad.argmax()), options)
-    first, second = (parts[i][numeric].astype(int) for i in (0, 1))
-    day_first = first.max() > 12
-    if not day_first and second.max() <= 12 and (first != second).any():
-        text = column[numeric][first != second].iloc[0]
-        raise ValueError(
-            f"column {column.name!r}: {text!r} can be two dates, and no other cell tells day from "
-            "month; say which with --date-format %d/%m/%Y or --date-format %m/%d/%Y"
-        )
-    day, month = (parts[0], parts[1]) if day_first else (parts[1], parts[0])
-    short = parts[2].str.len() == 2
-    century = np.where(parts[2].fillna("0").astype(int) < 69, "20", "19")
-    year = parts[2].where(~short, pd.Series(century, index=column.index) + parts[2])
-    clock = (" " + parts[3]).fillna("")
-    dates: pd.Series[Any] = year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + clock
-    return dates.astype(object).where(column.notna(), None)
-
-
-def _with_offsets(
-    column: pd.Series[Any], utc: pd.Series[Any], options: DateOptions
-) -> pd.Series[Any]:
-    """Times as they are written: without an offset naive, with a single one in that zone."""
-    found = column.astype(str).str.extract(_OFFSET)[0]
-    if found.isna().all():
-        naive: pd.Series[Any] = utc.dt.tz_localize(None)
-        return naive
-    bare = (found.isna() & column.notna()).to_numpy()
-    if bare.any():
-        row, other = int(bare.argmax()), int(found.notna().to_numpy().argmax())
-        raise ValueError(
-            f"column {column.name!r}, {options.place(row)}: {column.iloc[row]!r} has no offset "
-            f"from UTC, but {column.iloc[other]!r} has one; write all times with their offset"
-        )
-    offsets = found.replace({"Z": "+00:00", "UTC": "+00:00", "GMT": "+00:00"}).dropna()
-    minutes = {_minutes(text) for text in offsets.unique()}
-    if options.timezone is not None:
-        return utc
-    if len(minutes) > 1:
-        warnings.warn(
-            f"column {column.name!r} has several offsets; times are answered in UTC; name their "
-            "zone with --timezone",
-            UserWarning,
-            stacklevel=2,
-        )
-        return utc
-    same: pd.Series[Any] = utc.dt.tz_convert(dt.timezone(dt.timedelta(minutes=minutes.pop())))
-    return same
-
-
-def _minutes(offset: str) -> int:
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    return int(offset[0] + "1") * (60 * int(digits[:2]) + int(digits[2:]))
 
 
 def _to_datetime(column: pd.Series[Any], form: str | None) -> pd.Series[Any]:
@@ -268,57 +304,3 @@ def _to_datetime(column: pd.Series[Any], form: str | None) -> pd.Series[Any]:
         warnings.simplefilter("ignore")
         parsed: pd.Series[Any] = pd.to_datetime(column, errors="coerce", utc=True, format=form)
     return parsed
-
-
-def _all_parse(column: pd.Series[Any], form: str | None) -> bool:
-    return not bool((_to_datetime(column, form).isna() & column.notna()).any())
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"unknown time zone {name!r}; use a name such as Europe/Berlin or UTC"
-        ) from None
-
-
-def _move_to_zone(
-    column: pd.Series[Any], zone: ZoneInfo, keys: pd.Series[Any] | None, options: DateOptions
-) -> pd.Series[Any]:
-    """Times with an offset are converted; bare ones are local, each series in its own order."""
-    if column.dt.tz is not None:
-        converted: pd.Series[Any] = column.dt.tz_convert(zone)
-        return converted
-    first = np.ones(len(column), dtype=bool)
-    never = column.dt.tz_localize(zone, ambiguous=first, nonexistent="NaT").isna()
-    never &= column.notna()
-    if never.any():
-        raise _clock_change(column, never, "that does not exist", zone, options)
-    twice = column.dt.tz_localize(zone, ambiguous="NaT").isna() & column.notna()
-    local: pd.Series[Any] = column.dt.tz_localize(zone, ambiguous=first).copy()
-    if not twice.any():
-        return local
-    series = pd.Series(0, index=column.index) if keys is None else keys
-    codes = pd.factorize(series)[0]
-    for code in np.unique(codes[twice.to_numpy()]):
-        rows = codes == code
-        try:
-            local[rows] = column[rows].dt.tz_localize(zone, ambiguous="infer").array
-        except Exception:  # its class differs between the releases of pandas
-            what = "that occurs twice"
-            raise _clock_change(column, twice & rows, what, zone, options) from None
-    return local
-
-
-def _clock_change(
-    column: pd.Series[Any], where: pd.Series[Any], what: str, zone: ZoneInfo, options: DateOptions
-) -> ValueError:
-    row = int(where.to_numpy().argmax())
-    time = column.iloc[row].isoformat(sep=" ", timespec="minutes")
-    example = column.iloc[row].tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
-    return ValueError(
-        f"column {column.name!r}, {options.place(row)}: {time} is a local time {what} in "
-        f"{zone.key}, where the clocks change; write the times of this column with their offset, "
-        f"such as {example.isoformat(timespec='minutes')}"
-    )

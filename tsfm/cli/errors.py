@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import typer
@@ -15,6 +16,9 @@ from typer.core import TyperGroup
 
 LINES = "tsfm.lines"
 """Key in a context's `meta`: the rows of the data are lines of a file, the header is line 1."""
+
+SHIFTED: ContextVar[bool] = ContextVar("tsfm.shifted", default=False)
+"""Whether the file read last has lines that are no rows: rows are counted then."""
 
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 
@@ -26,7 +30,8 @@ ARGUMENT = re.compile(
 """A library argument with its value and the other values, as error messages advise them."""
 
 _INNER = r"[\[(](?:[^][()]|[\[(](?:[^][()]|[\[(][^][()]*[\])])*[\])])*[\])]"
-_CALL = rf"\b(?:df|pd|series)(?:\.\w+|{_INNER})+"
+_FILE = r"\S*\.(?:csv|tsv|txt|gz|parquet|pq|png|svg|pdf|jpg|webp|ya?ml|json)(?!\w)"
+_CALL = rf"(?<![\w/\\.-])(?:df|pd|series)(?!{_FILE})(?:\.\w+|{_INNER})+"
 _CODE = rf"{_CALL}(?: = (?:{_CALL}|{_INNER}))?(?: - \d+)?"
 
 PYTHON = (
@@ -52,10 +57,32 @@ def note(message: str) -> None:
 
 def _one_line(error: BaseException, *, lines: bool = False) -> str:
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return translate(str(text), lines=lines) or type(error).__name__
+    return translate(str(text), lines=lines, shifted=SHIFTED.get()) or type(error).__name__
 
 
-def translate(message: str, *, lines: bool = False) -> str:
+def place(row: int, *, lines: bool, shifted: bool = False) -> str:
+    """A row, counted from 0, as the person finds it.
+
+    Parameters
+    ----------
+    row
+        Number of the row in the table.
+    lines
+        Whether the rows are lines of a text file, whose header is line 1.
+    shifted
+        Whether that file has blank lines, or cells of several lines.
+
+    Examples
+    --------
+    >>> place(3, lines=True), place(3, lines=True, shifted=True), place(3, lines=False)
+    ('line 5 of the file', 'row 4 of the data', 'row 3')
+    """
+    if not lines:
+        return f"row {row}"
+    return f"row {row + 1} of the data" if shifted else f"line {row + 2} of the file"
+
+
+def translate(message: str, *, lines: bool = False, shifted: bool = False) -> str:
     """Say on one line, for the command line, what the library says for Python.
 
     Parameters
@@ -64,6 +91,8 @@ def translate(message: str, *, lines: bool = False) -> str:
         Text of an error or a warning.
     lines
         Whether the rows it counts are lines of a file.
+    shifted
+        Whether that file has lines that are no rows.
 
     Examples
     --------
@@ -83,7 +112,7 @@ def translate(message: str, *, lines: bool = False) -> str:
         text = code.sub(words, text)
     text = ARGUMENT.sub(as_flag, text)
     if lines:
-        text = ROW.sub(lambda row: f"line {int(row[1]) + 2} of the file", text)
+        text = ROW.sub(lambda row: place(int(row[1]), lines=True, shifted=shifted), text)
     return text
 
 
@@ -102,7 +131,7 @@ def _warnings_in_one_line(context: Any) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = translate(str(message), lines=LINES in context.meta)
+        text = translate(str(message), lines=LINES in context.meta, shifted=SHIFTED.get())
         typer.secho(f"warning: {text}", err=True, fg="yellow")
 
     with warnings.catch_warnings():

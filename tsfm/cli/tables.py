@@ -6,14 +6,16 @@ import gzip
 import io
 import re
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import pandas as pd
 
-from tsfm.cli.dates import DateOptions, parse_columns
-from tsfm.frames.layout import ID_NAMES
+from tsfm.cli.dates import TIME_NAMES, DateOptions, parse_columns
+from tsfm.cli.errors import SHIFTED
+from tsfm.frames.layout import ID_NAMES, TARGET_NAMES
 
 CSV = {".csv", ".tsv", ".txt", ".gz"}
 PARQUET = {".parquet", ".pq"}
@@ -75,12 +77,15 @@ def read_table(
     ...     read_table(file).dtypes["day"].kind
     'M'
     """
-    frame = _load(path, id_col)
-    for name in (id_col, timestamp_col):
-        need_columns(frame, path, [] if name in (None, "none") else [name])
+    SHIFTED.set(False)
+    given = [name for name in (id_col, timestamp_col) if name is not None and name != "none"]
+    frame = _load(path, id_col, {*given})
+    need_columns(frame, path, given)
     if timestamp_col == "none":
         return frame
-    options = DateOptions(timestamp_col, date_format, timezone, lines=in_lines(path))
+    options = DateOptions(
+        timestamp_col, date_format, timezone, lines=in_lines(path), shifted=SHIFTED.get()
+    )
     return parse_columns(frame, id_col, options)
 
 
@@ -198,12 +203,12 @@ def _title(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def _load(path: Path, id_col: str | None) -> pd.DataFrame:
+def _load(path: Path, id_col: str | None, given: set[str]) -> pd.DataFrame:
     if str(path) != "-" and not path.is_file():
         where = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {where}; give a CSV or Parquet file")
     if in_lines(path):
-        return _load_csv(path, {*ID_NAMES} if id_col is None else {*ID_NAMES, id_col})
+        return _load_csv(path, {*ID_NAMES} if id_col is None else {*ID_NAMES, id_col}, given)
     _need_pyarrow(path)
     try:
         return pd.read_parquet(path)
@@ -211,7 +216,7 @@ def _load(path: Path, id_col: str | None) -> pd.DataFrame:
         raise ValueError(f"{path} does not read as Parquet: {error}") from None
 
 
-def _load_csv(path: Path, ids: set[str]) -> pd.DataFrame:
+def _load_csv(path: Path, ids: set[str], given: set[str]) -> pd.DataFrame:
     content = sys.stdin.buffer.read() if str(path) == "-" else None
     separator = "\t" if ".tsv" in path.suffixes else ","
 
@@ -223,7 +228,10 @@ def _load_csv(path: Path, ids: set[str]) -> pd.DataFrame:
     title = _title(path)
     try:
         header = _read(header=None, nrows=1, dtype=str).iloc[0]
-        frame = _read(converters=dict.fromkeys(ids, _id_as_written))
+        _need_commas(header, title)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = _read(converters=dict.fromkeys(ids, _id_as_written), index_col=False)
     except pd.errors.EmptyDataError:
         raise ValueError(
             f"{title} is empty; it needs a header line and at least one row"
@@ -233,30 +241,65 @@ def _load_csv(path: Path, ids: set[str]) -> pd.DataFrame:
         raise ValueError(
             f"{title} is not UTF-8 text (byte {position}); save it as UTF-8"
         ) from None
+    except pd.errors.ParserWarning:
+        raise ValueError(
+            f"{title} does not read as CSV: its rows have more cells than its first line has "
+            "names; name every column there, or take the cells that are too many away"
+        ) from None
     except (pd.errors.ParserError, gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"{title} does not read as CSV: {error}") from None
-    if any(";" in str(name) for name in frame.columns):
-        raise ValueError(
-            f"{title} seems to be separated by semicolons; save it with commas between the "
-            "columns and points in the numbers, or read it in Python with pd.read_csv(..., "
-            "sep=';')"
-        )
-    _need_header(header, title, separator)
+    _need_header(header, title, separator, given)
+    SHIFTED.set(_count_lines(path, content) != len(frame) + 1)
     for name in ids & set(frame.columns):
         frame[name] = _numbers_if_exact(frame[name])
     return frame
 
 
-def _need_header(header: pd.Series[Any], title: str, separator: str) -> None:
+def _need_commas(header: pd.Series[Any], title: str) -> None:
+    if any(";" in str(name) for name in header):
+        raise ValueError(
+            f"{title} seems to be separated by semicolons; save it with commas between the "
+            "columns and points in the numbers, or read it in Python with pd.read_csv(..., "
+            "sep=';')"
+        )
+
+
+def _need_header(header: pd.Series[Any], title: str, separator: str, given: set[str]) -> None:
     """A file that begins with its first row would lose it as the names of the columns."""
     first = header.iloc[0]
-    if isinstance(first, str) and _DATUM.fullmatch(first.strip()):
-        line = separator.join("" if pd.isna(cell) else str(cell) for cell in header)
-        line = line if len(line) <= 60 else line[:60] + "..."
-        raise ValueError(
-            f"{title} has no header line: its first line is {line!r}; add one, such as "
-            "timestamp,target"
-        )
+    if not isinstance(first, str) or not _DATUM.fullmatch(first.strip()):
+        return
+    named = {*ID_NAMES, *TIME_NAMES, *(name for name in TARGET_NAMES if len(name) > 1)}
+    cells = {str(cell) for cell in header}
+    if cells & given or {cell.strip().lower() for cell in cells} & named:
+        return  # "y" alone can be the cell of a row
+    line = separator.join("" if pd.isna(cell) else str(cell) for cell in header)
+    line = line if len(line) <= 60 else line[:60] + "..."
+    raise ValueError(
+        f"{title} has no header line: its first line is {line!r}; add one, such as "
+        "timestamp,target"
+    )
+
+
+def _count_lines(path: Path, content: bytes | None) -> int:
+    """Lines of a text file, without blank ones at its end."""
+    total = pending = 0
+    with _open(path, content) as source:
+        while part := source.read(1 << 24):
+            text = part.rstrip(b"\r\n ")
+            lines = text.count(b"\n")
+            if text:
+                total, pending = total + pending + lines, 0
+            pending += part.count(b"\n") - lines
+    return total + 1
+
+
+def _open(path: Path, content: bytes | None) -> IO[bytes]:
+    if content is not None:
+        return io.BytesIO(content)
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(path))
+    return path.open("rb")
 
 
 def _first_byte_not_utf8(path: Path, content: bytes | None, start: int) -> int:

@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEAVES = {"config", ""}  # the plain-value helpers, and the version in __init__
 FRONT = {
     "arguments",
+    "finetuning",
     "forecaster",
     "inference",
     "loading",
@@ -21,6 +22,7 @@ FRONT = {
     "plotting",
     "scoring",
     "shortcuts",
+    "streaming",
 }
 MAY_IMPORT = {
     "nn": set(),
@@ -32,7 +34,8 @@ MAY_IMPORT = {
     "evaluation": {"models", "datasets", "adapters"},
     "adapters": FRONT | {"frames", "models", "evaluation"},
     **{name: FRONT | {"frames", "models"} for name in FRONT},
-    "cli": FRONT | {"frames", "models", "training", "evaluation", "datasets", "adapters"},
+    "finetuning": FRONT | {"frames", "models", "training"},
+    "cli": FRONT | {"frames", "models", "nn", "training", "evaluation", "datasets", "adapters"},
 }
 HEAVY = {  # distributions that only some rooms may import
     "lightning": {"training"},

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ["inference", "generation", "training", "frames"]
+SCRIPTS = ["inference", "generation", "training", "frames", "kernels", "streaming", "longterm"]
 
 
 def run(script: str, *words: str) -> str:
@@ -97,3 +97,31 @@ def test_inference_measures_every_part(tmp_path):
     assert jobs["tsfm: 1 series, context 2048, horizon 96"]["median"] > 0
     assert jobs["tsfm: 2 series, context 512, horizon 48, as arrays"]["peak_mb"] > 50
     assert "tsfm forecast --help" in jobs
+
+
+@pytest.mark.slow
+def test_kernels_measure_and_record(tmp_path):
+    out, figure = tmp_path / "kernels.json", tmp_path / "kernels.png"
+    words = ["--only", "scans", "attention", "--longest", "125", "--rounds", "1", "--threads", "1"]
+    text = run("kernels", *words, "--out", str(out), "--figure", str(figure))
+    assert "| SSD | chunks of 32 | cpu | 125 |" in text
+    results = json.loads(out.read_text())["results"]
+    paths = {row["path"] for row in results["rows"] if row["op"] == "selective scan"}
+    assert paths == {"chunked", "chunked, recomputed", "sequential"}
+    for row in results["rows"]:
+        assert row["floor"] > 0
+        assert row["forward"]["median"] > 0
+        assert row["forward + backward"]["n"] == 1
+
+
+@pytest.mark.slow
+def test_streaming_measures_and_records(tmp_path):
+    out, figure = tmp_path / "streaming.json", tmp_path / "streaming.png"
+    words = ["--random", "mamba2", "--updates", "40", "--rows", "3", "--history", "64"]
+    words += ["--scratch", "2", "--per-family", "1", "--contexts", "256", "--threads", "1"]
+    text = run("streaming", *words, "--out", str(out), "--figure", str(figure))
+    assert "| update with one point | 40 |" in text
+    results = json.loads(out.read_text())["results"]
+    assert results["deviations"][0]["all"]["mean"] > 0
+    assert len(results["one_by_one"]["scratch_seconds"]) == 2
+    assert figure.stat().st_size > 1000

@@ -9,6 +9,7 @@ import numpy as np
 
 from tsfm.frames.answer import tidy_level
 from tsfm.frames.read import Data
+from tsfm.loading import check_trained
 
 if TYPE_CHECKING:
     from tsfm.forecaster import Forecaster
@@ -95,8 +96,9 @@ def check_forecaster(forecaster: Forecaster) -> None:
     Raises
     ------
     ValueError
-        A parameter is out of range; the message names it.
+        A parameter is out of range, or the model is an untrained preset.
     """
+    check_trained(forecaster.model)
     choices: dict[str, tuple[object, ...]] = {
         "mode": ("fast", "best"),
         "point": ("median", "mean"),

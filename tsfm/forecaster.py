@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from tsfm.arguments import check_forecaster, check_levels, horizon_or_data, positive_int
+from tsfm.finetuning import FinetunableEstimator
 from tsfm.frames.answer import forecast_frame, samples_frame
 from tsfm.frames.errors import DataWarning
 from tsfm.frames.frequency import Frequency
@@ -20,10 +20,10 @@ from tsfm.frames.infer import Freq
 from tsfm.frames.join import continue_records
 from tsfm.frames.panel import OnDuplicates, OnGaps, Panel, build, to_panel
 from tsfm.frames.read import Data, read
-from tsfm.inference import ModelCall
-from tsfm.loading import ForecastModel, load_model
+from tsfm.loading import ForecastModel
 from tsfm.persistence import load_forecaster, save_forecaster
 from tsfm.scoring import quantile_score
+from tsfm.streaming import UpdatableEstimator, load_growth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-class Forecaster(BaseEstimator):  # type: ignore[misc]
+class Forecaster(UpdatableEstimator, FinetunableEstimator):
     """Zero-shot forecasts of the series in a DataFrame.
 
     `fit` never trains: it finds the columns and the frequency of each series and remembers the
@@ -41,9 +41,9 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     model
-        Name of a shipped model, a folder with a checkpoint, or any object with a `forecast`
-        method (see `tsfm.loading.ForecastModel`). Loaded on first use and shared by all
-        forecasters of the process.
+        Name of a shipped model, a folder with a checkpoint, any object with a `forecast` method
+        (see `tsfm.loading.ForecastModel`), or "smamba" or "spacetime" to train with `finetune`.
+        Loaded on first use and shared by all forecasters of the process.
     prediction_length
         Steps to forecast. There is no default: give it here or to `predict`.
     quantile_levels
@@ -203,7 +203,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         levels = check_levels(self.quantile_levels if quantile_levels is None else quantile_levels)
         check_forecaster(self)
         panel = self._panel(data)
-        answer = self._call().forecast(panel, horizon, levels, self.point)
+        answer = self._call(remembered=data is None).forecast(panel, horizon, levels, self.point)
         self.context_used_ = pd.Series(answer.context_used, index=panel.index, name="context_used")
         return forecast_frame(panel, answer.quantiles, levels, answer.point)
 
@@ -237,7 +237,8 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         count = positive_int(num_samples, "num_samples")
         check_forecaster(self)
         panel = self._panel(data)
-        samples = self._call().sample_paths(panel, horizon, count, self.random_state)
+        call = self._call(remembered=data is None)
+        samples = call.sample_paths(panel, horizon, count, self.random_state)
         return samples_frame(panel, samples)
 
     def score(self, X: Data, y: object = None) -> float:
@@ -337,6 +338,7 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
         forecaster = cls(**parameters)
         if panel is not None:
             forecaster._remember(panel)
+            forecaster._growth = load_growth(Path(path), panel)
         return forecaster
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -387,13 +389,3 @@ class Forecaster(BaseEstimator):  # type: ignore[misc]
             sorted(set(aliases), key=lambda alias: (-aliases.count(alias), aliases.index(alias)))
         )
         self.n_series_ = len(panel)
-
-    def _call(self) -> ModelCall:
-        return ModelCall(
-            load_model(self.model, self.device),
-            self.mode,
-            self.non_negative,
-            self.context_length,
-            self.batch_size,
-            progress=bool(self.verbose),
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ import numpy.typing as npt
 from tsfm.frames.errors import AllMissingWarning, some, warn
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Float64
-from tsfm.loading import ForecastModel
+from tsfm.loading import ForecastModel, Quantiles
+
+if TYPE_CHECKING:
+    from tsfm.models import Stream
 
 _NO_LIMIT = 2**62
 _MEAN_LEVELS = tuple((i + 0.5) / 50 for i in range(50))
@@ -39,7 +42,11 @@ class PanelForecast:
 
 @dataclass(frozen=True)
 class ModelCall:
-    """A model with the options of its call; see `Forecaster` for their meaning."""
+    """A model with the options of its call; see `Forecaster` for their meaning.
+
+    `stream` follows the very series of the panel, and forecasts in the model's place; `lowest`
+    `[N]` is their lowest value, where that is not to be seen in the panel.
+    """
 
     model: ForecastModel
     mode: Literal["fast", "best"] = "fast"
@@ -47,6 +54,8 @@ class ModelCall:
     context_length: int | None = None
     batch_size: int | Literal["auto"] = "auto"
     progress: bool = False
+    stream: Stream | None = None
+    lowest: Float64 | None = None
 
     def forecast(
         self, panel: Panel, horizon: int, levels: Sequence[float], point: Literal["median", "mean"]
@@ -58,8 +67,12 @@ class ModelCall:
         used = np.zeros(len(panel), dtype=np.int64)
         rows, series, options = self._inputs(panel)
         if series:
-            answer = self.model.forecast(series, horizon, tuple(asked), **options)
-            quantiles[rows] = answer.quantiles
+            answer: Quantiles
+            if self.stream is not None:
+                answer = self.stream.forecast(horizon, tuple(asked), rows=rows.tolist())
+            else:
+                answer = self.model.forecast(series, horizon, tuple(asked), **options)
+            quantiles[rows] = np.maximum(answer.quantiles, self._floor(rows))
             # Only a TSFM says how much it read; others are taken to have read everything.
             read = getattr(answer, "context_used", None)
             used[rows] = panel.lengths[rows] if read is None else np.asarray(read)
@@ -86,8 +99,16 @@ class ModelCall:
         samples = np.full((len(panel), count, horizon), np.nan)
         rows, series, options = self._inputs(panel)
         if series:
-            samples[rows] = draw(series, horizon, count, random_state=seed, **options)
+            drawn = draw(series, horizon, count, random_state=seed, **options)
+            samples[rows] = np.maximum(drawn, self._floor(rows))
         return samples
+
+    def _floor(self, rows: npt.NDArray[np.intp]) -> Float64:
+        """`[rows, 1, 1]` smallest value of forecasts that the model does not bound itself."""
+        if self.lowest is None or not self.non_negative:
+            return np.full((len(rows), 1, 1), -np.inf)
+        positive = self.lowest[rows] >= 0 if self.non_negative == "auto" else True
+        return np.where(positive, np.zeros(len(rows)), -np.inf)[:, None, None]
 
     def _inputs(self, panel: Panel) -> tuple[npt.NDArray[np.intp], list[Float64], dict[str, Any]]:
         """Numbers and values of the series that the model can read, and the call's options."""
@@ -110,7 +131,9 @@ class ModelCall:
             "season_lengths": [seasons[i] for i in rows.tolist()],
             "batch_size": self.batch_size,
         }
-        if self.non_negative != "auto":
+        if self.lowest is not None:  # the model would judge by the rows of the panel alone
+            options["non_negative"] = False
+        elif self.non_negative != "auto":
             options["non_negative"] = self.non_negative
         if self.context_length is not None:
             options["context_length"] = self.context_length

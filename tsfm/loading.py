@@ -29,7 +29,7 @@ class Quantiles(Protocol):
 
 
 class ForecastModel(Protocol):
-    """Anything that forecasts arrays: a `TSFM`, a `Baseline`, or your own object with this method.
+    """Anything that forecasts arrays: a `TSFM`, a `PresetModel`, or your own object like them.
 
     `Forecaster` passes `mode`, `season_lengths` and `batch_size` always, `non_negative`,
     `context_length` and `progress` only when the user set them.
@@ -68,7 +68,10 @@ def load_model(model: str | Path | ForecastModel, device: str = "auto") -> Forec
         There is no such model; the message lists those there are.
     TypeError
         `model` is neither a name, a folder nor an object that forecasts.
+    ValueError
+        `model` names a preset, which forecasts only after training.
     """
+    check_trained(model)
     if not isinstance(model, str | Path):
         if callable(getattr(model, "forecast", None)):
             return model
@@ -76,7 +79,7 @@ def load_model(model: str | Path | ForecastModel, device: str = "auto") -> Forec
             "model must be a name, a folder or an object with a `forecast` method, not "
             f"{type(model).__name__}."
         )
-    from tsfm.models.hub import resolve
+    from tsfm.models.hub import is_preset, resolve
 
     folder = resolve(model)
     # a run in progress also writes other files here, and removes them again
@@ -87,13 +90,34 @@ def load_model(model: str | Path | ForecastModel, device: str = "auto") -> Forec
         if key in _loaded:
             _loaded.move_to_end(key)
             return _loaded[key]
-        from tsfm.models import TSFM
-
-        network = cast(ForecastModel, TSFM.from_pretrained(folder, device=device))
+        network = _read(folder, device, preset=is_preset(folder))
         _loaded[key] = network
         while len(_loaded) > MAX_LOADED:
             _loaded.popitem(last=False)
         return network
+
+
+def check_trained(model: object) -> None:
+    """Raise a ValueError if `model` is the name of a preset, which forecasts only when trained."""
+    from tsfm.models.hub import PRESETS
+
+    name = model if isinstance(model, str) else None
+    if name in PRESETS and not Path(str(name), "config.json").is_file():
+        raise ValueError(
+            f"model={model!r} is a preset that is trained on your own series first: call "
+            f"Forecaster(model={model!r}, prediction_length=...).finetune(df), or run "
+            f"`tsfm finetune FILE --preset {model}`, and forecast with what comes back."
+        )
+
+
+def _read(folder: Path, device: str, *, preset: bool) -> ForecastModel:
+    if preset:
+        from tsfm.models.presets import PresetModel
+
+        return cast(ForecastModel, PresetModel.from_pretrained(folder, device=device))
+    from tsfm.models import TSFM
+
+    return cast(ForecastModel, TSFM.from_pretrained(folder, device=device))
 
 
 def forget_models() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tsfm.arguments import check_levels
 from tsfm.frames.panel import Panel
 from tsfm.frames.storage import ARRAYS, SCHEMA, load_panel, save_panel
+from tsfm.streaming import STREAM, save_growth
 
 if TYPE_CHECKING:
     from tsfm.forecaster import Forecaster
@@ -40,8 +41,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     (folder / _PARAMETERS).write_text(text, encoding="utf-8")
     if hasattr(forecaster, "panel_"):
         save_panel(forecaster.panel_, folder)
+        save_growth(forecaster, folder)
     else:  # what an earlier save left there is not this forecaster's
-        for name in (SCHEMA, ARRAYS):
+        for name in (SCHEMA, ARRAYS, STREAM):
             (folder / name).unlink(missing_ok=True)
 
 

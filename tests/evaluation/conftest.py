@@ -36,6 +36,11 @@ def classics_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def longterm_data() -> Path:
+    return _real("lsf")
+
+
+@pytest.fixture(scope="session")
 def tiny_gift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two data sets, three configurations, gaps in contexts and labels, a constant series."""
     folder = tmp_path_factory.mktemp("tiny_gift")

@@ -106,6 +106,13 @@ def test_a_short_first_token_is_no_unequal_span():
         ({"name": "lstm"}, "choose one of transformer, companion, mamba1, mamba2"),
         ({"n_layers": 0}, "n_layers"),
         ({"name": "mamba2", "n_heads": 3}, "n_heads=3"),
+        (
+            {"token_dynamics": "positive"},
+            "token_dynamics='positive' is an option of the backbones",
+        ),
+        ({"name": "companion", "long_context": "filter"}, "mamba2, not of 'companion'"),
+        ({"name": "mamba1", "token_dynamics": "up"}, "Unknown token dynamics 'up'"),
+        ({"name": "mamba2", "long_context": "up"}, "Unknown rule 'up'"),
     ],
 )
 def test_impossible_configurations_are_named(changes, message):
@@ -117,3 +124,18 @@ def test_a_transformer_has_no_state():
     batch = tokens()
     with pytest.raises(ValueError, match="no recurrent state"):
         backbone("transformer")(states(batch), batch, state=())
+
+
+@pytest.mark.parametrize("name", ["mamba1", "mamba2"])
+def test_switches_of_mamba_add_their_own_parameters_only(name):
+    config = BackboneConfig(name, d_model=16, n_layers=1, n_heads=2, d_hidden=24, d_state=8)
+    plain = build_backbone(config).state_dict()
+    limited = build_backbone(dataclasses.replace(config, long_context="filter")).state_dict()
+    assert {key for key in limited if "step_limiter" not in key} == set(plain)
+    signed = build_backbone(dataclasses.replace(config, token_dynamics="mixed"))
+    projection = "x_proj" if name == "mamba1" else "in_proj"
+    added = {f"blocks.0.mixer.{projection}.{part}" for part in ("free", "mixing", "strength")}
+    removed = {f"blocks.0.mixer.{projection}.weight"}
+    assert set(signed.state_dict()) == set(plain) - removed | added
+    y, _ = signed(states(tokens()), tokens())
+    assert y.isfinite().all()

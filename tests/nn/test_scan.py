@@ -99,6 +99,13 @@ def test_every_path_is_the_recurrence(name, dtype, value, slope, length):
     assert max(map(error, slopes, wanted_slopes)) < slope
 
 
+@pytest.mark.parametrize("chunk", [32, 300])
+def test_pieces_of_a_long_sequence_join(chunk):
+    _, inputs = case("2-16", length=scan._PIECE + 100, dtype=torch.float64)
+    got, wanted = (f(*inputs, chunk) for f in (scan.ssd_chunked, scan._ssd_chunks))
+    torch.testing.assert_close(got, wanted)
+
+
 @pytest.mark.parametrize("name", ["1-16", "1-recompute", "1-doubling", "2-16", "2-1"])
 def test_gradients_are_those_of_finite_differences(name):
     sizes = {"length": 3, "dtype": torch.float64, "rows": 1, "width": 2, "n": 2}

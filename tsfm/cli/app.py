@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tsfm import __version__
-from tsfm.cli import corpus, doctor, evaluate, forecast, models, pretrain
+from tsfm.cli import corpus, doctor, evaluate, finetune, forecast, longterm, models, pretrain
 from tsfm.cli.errors import PoliteGroup
 
 app = typer.Typer(
@@ -53,8 +53,10 @@ def root(
 
 
 app.command("forecast", epilog=forecast.EPILOG)(forecast.forecast)
+app.command("finetune", epilog=finetune.EPILOG)(finetune.finetune)
 app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
 app.command("models", epilog=models.EPILOG)(models.models)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(corpus.app, name="corpus")
+evaluate.app.command("longterm", epilog=longterm.EPILOG)(longterm.longterm)
 app.add_typer(evaluate.app, name="evaluate")

@@ -18,6 +18,8 @@ EPILOG = """\
   tsfm doctor
 
 Paste its output into a bug report. The exit code is 0 unless a line says fail.
+The environment variable TSFM_KERNELS decides which kernels compute the state-space backbones:
+auto (fused ones on a GPU where they can be had), torch (never), triton (always, or an error).
 """
 
 CORE = ("torch", "numpy", "pandas", "scikit-learn", "safetensors", "typer")
@@ -108,7 +110,31 @@ def _device() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    yield Finding("ok", "kernels", "torch's own scaled dot product attention, on every device")
+    """What computes each operation on each device, and why."""
+    import torch
+
+    from tsfm.nn.kernels import OPS, VARIABLE, missing, mode, plan
+
+    yield Finding("ok", "kernels", "attention: torch's scaled dot product, on every device")
+    yield Finding("ok", "kernels", "companion: torch's FFT and matrix products, on every device")
+    if mode() != "auto":
+        yield Finding("ok", "kernels", f"{VARIABLE}={mode()} is set")
+    cuda = torch.cuda.is_available()
+    places = [("cpu", torch.float32)]
+    if cuda:
+        places += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
+    for op in OPS:
+        for device, dtype in places:
+            chosen = plan(op, torch.device(device), dtype)
+            state = "ok"
+            if chosen.path == "impossible":  # nobody needs the CPU where there is a GPU
+                state = "warn" if cuda and device == "cpu" else "fail"
+            where = f"{device}, {str(dtype).removeprefix('torch.')}"
+            yield Finding(state, "kernels", f"{op} on {where}: {chosen.path} ({chosen.why})")
+    if not cuda:
+        reasons = dict.fromkeys(filter(None, map(missing, OPS)))
+        why = "; ".join(["torch finds no CUDA device", *reasons])
+        yield Finding("ok", "kernels", f"fused kernels: not in use here ({why})")
 
 
 def _models() -> Iterator[Finding]:

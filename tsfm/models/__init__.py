@@ -7,10 +7,11 @@ from typing import Any
 
 _HOME = {
     "DEFAULT_MODEL": "tsfm.models.hub",
-    "ForecastOutput": "tsfm.models.pipeline",
+    "ForecastOutput": "tsfm.models.output",
     "ForecastingNetwork": "tsfm.models.network",
     "ModelConfig": "tsfm.models.config",
     "ModelInfo": "tsfm.models.hub",
+    "Stream": "tsfm.models.streaming",
     "TSFM": "tsfm.models.pipeline",
     "list_models": "tsfm.models.hub",
 }

@@ -235,15 +235,29 @@ def _companion(config: BackboneConfig) -> Mixer:
 
 
 def _mamba1(config: BackboneConfig) -> Mixer:
-    return Mamba1(config.d_model, config.d_state, config.d_conv, config.expand)
+    return Mamba1(
+        config.d_model,
+        config.d_state,
+        config.d_conv,
+        config.expand,
+        dynamics=config.token_dynamics,
+        long_context=config.long_context,
+    )
 
 
 def _mamba2(config: BackboneConfig) -> Mixer:
     width = config.expand * config.d_model
     if width % config.n_heads:
         raise ValueError(f"n_heads={config.n_heads} must divide the inner width {width}.")
-    d_head = width // config.n_heads
-    return Mamba2(config.d_model, config.d_state, config.d_conv, config.expand, d_head)
+    return Mamba2(
+        config.d_model,
+        config.d_state,
+        config.d_conv,
+        config.expand,
+        d_head=width // config.n_heads,
+        dynamics=config.token_dynamics,
+        long_context=config.long_context,
+    )
 
 
 _MIXERS: dict[str, Callable[[BackboneConfig], Mixer]] = {
@@ -263,6 +277,13 @@ def build_backbone(config: BackboneConfig) -> TransformerBackbone | RecurrentBac
     """
     if config.n_layers < 1:
         raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
+    if config.name not in ("mamba1", "mamba2"):
+        for switch in ("token_dynamics", "long_context"):
+            if getattr(config, switch):
+                raise ValueError(
+                    f"{switch}={getattr(config, switch)!r} is an option of the backbones mamba1 "
+                    f"and mamba2, not of {config.name!r}."
+                )
     if config.name == "transformer":
         return TransformerBackbone(config)
     if config.name in _MIXERS:

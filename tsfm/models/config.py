@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tsfm.config import from_dict, to_dict
 
@@ -46,6 +46,11 @@ class BackboneConfig:
     """Inner width of the Mamba mixers as a multiple of `d_model`."""
     d_conv: int = 4
     """Tokens that the short convolution of the Mamba mixers sees."""
+    token_dynamics: Literal["positive", "negative", "mixed"] | None = None
+    """Sign of the eigenvalues of `S_C^T S_B` in the Mamba mixers; None leaves them free."""
+    long_context: Literal["filter", "rescale"] | None = None
+    """How the Mamba mixers limit their steps beyond the trained context, once calibrated by
+    `tsfm.models.longcontext.calibrate_long_context`; None for not at all."""
     dropout: float = 0.0
     """Share of block outputs dropped in training."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tsfm.models.config import FORMAT_VERSION, ModelConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tsfm.models.network import ForecastingNetwork
 
 DEFAULT_MODEL = "tsfm-mini"
 """Name of the model used when none is given."""
+
+PRESETS = ("smamba", "spacetime")
+"""Models that are trained on the data set they forecast; they have no shipped weights."""
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
@@ -91,8 +97,42 @@ def read_config(folder: Path) -> ModelConfig:
     Raises
     ------
     ValueError
-        If the checkpoint was written by a newer version or has unknown keys.
+        If the checkpoint was written by a newer version, has unknown keys or is no `TSFM`.
     """
+    values = _read_values(folder)
+    if "kind" in values:
+        raise ValueError(
+            f"{folder} holds a {values['kind']} trained on a data set, not a TSFM; use it with "
+            f"Forecaster(model={str(folder)!r}) or tsfm.models.presets.PresetModel."
+        )
+    return ModelConfig.from_dict(values)
+
+
+def is_preset(folder: Path) -> bool:
+    """Whether a folder holds a trained preset (and not a `TSFM`)."""
+    return "kind" in json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+
+
+def preset_values(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Kind of a trained preset and the fields of its configuration.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint was written by a newer version or is a `TSFM`.
+    """
+    values = _read_values(folder)
+    kind, task = values.pop("kind", None), values.pop("task", None)
+    if kind not in PRESETS or task != "forecast":
+        raise ValueError(
+            f"{folder} holds no trained preset ({', '.join(PRESETS)}); load it with "
+            "tsfm.TSFM.from_pretrained."
+        )
+    return kind, values
+
+
+def _read_values(folder: Path) -> dict[str, Any]:
+    """Entries of `config.json` after the version, which is checked."""
     values: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     version = values.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -100,7 +140,7 @@ def read_config(folder: Path) -> ModelConfig:
             f"{folder / _CONFIG} has format_version {version}, this package reads "
             f"{FORMAT_VERSION}. Install the version of the package that wrote it."
         )
-    return ModelConfig.from_dict(values)
+    return values
 
 
 def load_network(folder: Path) -> ForecastingNetwork:
@@ -124,14 +164,20 @@ def load_network(folder: Path) -> ForecastingNetwork:
 
 def save_network(network: ForecastingNetwork, folder: str | Path) -> None:
     """Write `config.json` and `model.safetensors`, each whole or not at all."""
+    values = {"format_version": FORMAT_VERSION, **network.config.to_dict()}
+    write_checkpoint(folder, values, network.state_dict())
+
+
+def write_checkpoint(
+    folder: str | Path, values: dict[str, Any], weights: Mapping[str, Tensor]
+) -> None:
+    """Write entries of `config.json` and weights, each file whole or not at all."""
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    values = {"format_version": FORMAT_VERSION, **network.config.to_dict()}
-    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     unfinished = folder / (_WEIGHTS + ".part")
-    save_file(weights, unfinished)
+    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, unfinished)
     unfinished.chmod(0o644)  # safetensors writes for the owner alone
     unfinished.replace(folder / _WEIGHTS)
     unfinished = folder / (_CONFIG + ".part")

@@ -83,6 +83,20 @@ def check_seasons(season_lengths: Sequence[int | None] | None, n_series: int) ->
     return [int(season or 0) for season in season_lengths]
 
 
+def check_context_length(context_length: int | None) -> None:
+    """Refuse a context length that is neither None nor a whole number of at least one.
+
+    Raises
+    ------
+    ValueError
+        If it is refused.
+    """
+    if context_length is not None and not (is_whole(context_length) and context_length >= 1):
+        raise ValueError(
+            f"context_length must be a whole number of at least 1, got {context_length!r}."
+        )
+
+
 def check_contexts(
     series: Sequence[ArrayLike], context_length: int | None, longest: int
 ) -> list[Array]:
@@ -103,22 +117,11 @@ def check_contexts(
         If a series is not a list of numbers, has no finite value or too large ones; the message
         names it.
     """
-    if context_length is not None and not (is_whole(context_length) and context_length >= 1):
-        raise ValueError(
-            f"context_length must be a whole number of at least 1, got {context_length!r}."
-        )
+    check_context_length(context_length)
     contexts = []
     for i, one in enumerate(series):
-        x = _as_float(one, i)
-        x[~np.isfinite(x)] = np.nan
-        if context_length is not None:
-            x = x[-context_length:]
+        x = check_values(one, i, context_length)
         finite = np.isfinite(x)
-        if np.abs(x, where=finite, out=np.zeros_like(x)).max(initial=0) > _LARGEST:
-            raise ValueError(
-                f"Series {i} holds values beyond {_LARGEST:g}, too close to the largest number "
-                "there is; give it in a larger unit."
-            )
         if not finite[-longest:].any():
             raise ValueError(
                 f"Series {i} has no finite value in its last {min(len(x), longest)} steps; "
@@ -126,6 +129,26 @@ def check_contexts(
             )
         contexts.append(x[finite.argmax() :])
     return contexts
+
+
+def check_values(one: ArrayLike, i: int, context_length: int | None = None) -> Array:
+    """A float64 copy of the last steps of series `i`, with NaN for what is missing.
+
+    Raises
+    ------
+    ValueError
+        If it is not a list of numbers, or holds too large ones.
+    """
+    x = _as_float(one, i)
+    x[~np.isfinite(x)] = np.nan
+    if context_length is not None:
+        x = x[-context_length:]
+    if np.abs(x, where=np.isfinite(x), out=np.zeros_like(x)).max(initial=0) > _LARGEST:
+        raise ValueError(
+            f"Series {i} holds values beyond {_LARGEST:g}, too close to the largest number "
+            "there is; give it in a larger unit."
+        )
+    return x
 
 
 def _as_float(one: ArrayLike, i: int) -> Array:

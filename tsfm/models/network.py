@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from tsfm.models.backbone import build_backbone
+from tsfm.models.backbone import RecurrentBackbone, State, build_backbone
 from tsfm.models.config import ModelConfig, TokenizerConfig
 from tsfm.models.heads import build_head
 from tsfm.models.quantiles import pinball
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.batch import TokenBatch
-from tsfm.tokenizers.fixed import FixedPatchTokenizer
+from tsfm.tokenizers.fixed import FixedPatchTokenizer, RowDescription
 
 
 def build_tokenizer(config: TokenizerConfig) -> FixedPatchTokenizer:
@@ -25,6 +27,22 @@ def build_tokenizer(config: TokenizerConfig) -> FixedPatchTokenizer:
     if config.name == "fixed":
         return FixedPatchTokenizer(config.patch_length, config.n_cycles, config.references)
     raise ValueError(f"Unknown tokenizer {config.name!r}; choose 'fixed'.")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a network with a recurrent backbone remembers of the contexts it has read.
+
+    Parameters
+    ----------
+    state
+        Of the backbone after the last context token.
+    last
+        [B, 1, d_model] the backbone's answer at that token.
+    """
+
+    state: State
+    last: Tensor
 
 
 class ForecastingNetwork(nn.Module):
@@ -111,9 +129,81 @@ class ForecastingNetwork(nn.Module):
             batch = self.tokenizer.with_mirror_image(batch)
         quantiles = self.predict_tokens(batch, slice(first, first + n_spans))
         if symmetric:
-            up, down = quantiles.chunk(2)
-            quantiles = (up - down.flip(-1)) / 2  # level tau of -x is minus level 1 - tau of x
+            quantiles = _of_both(quantiles)
         return quantiles.flatten(1, 2)[:, :prediction_length]
+
+    def blank_memory(self, n_rows: int) -> Memory:
+        """Memory of `n_rows` rows that nothing has been read of.
+
+        Raises
+        ------
+        ValueError
+            If the backbone keeps no state.
+        """
+        if not isinstance(self.backbone, RecurrentBackbone):
+            raise ValueError(
+                f"A {self.config.backbone.name} backbone keeps no state to go on from; use a "
+                "companion or a Mamba backbone."
+            )
+        weight = self.backbone.norm.weight
+        last = weight.new_zeros(n_rows, 1, self.config.backbone.d_model)
+        return Memory(self.backbone.initial_state(n_rows), last)
+
+    def resume(
+        self,
+        z: Tensor,
+        observed: Tensor,
+        prediction_length: int,
+        row: RowDescription,
+        advanced: Tensor,
+        newest: int,
+        memory: Memory,
+    ) -> tuple[Tensor, Memory]:
+        """Quantiles after a context of which only the newest tokens have yet to be read.
+
+        With a blank memory and all tokens new this is `forward(..., symmetric=True)`.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L] scaled context and mask; L a multiple of the patch length. The network reads
+            the newest tokens; these refer to the steps before them.
+        prediction_length
+            As in `forward`.
+        row, advanced
+            What was said of the series, and [B] by how many steps the context has grown since.
+        newest
+            Number of context tokens to read; none is fine where the memory is not blank.
+        memory
+            Of 2B rows, the series and then their mirror images, before the newest tokens.
+
+        Returns
+        -------
+        tuple
+            [B, prediction_length, Q] in scaled units, and the memory after the last context token.
+        """
+        patch = self.config.tokenizer.patch_length
+        n_spans = -(-prediction_length // patch)
+        made = max(newest, 1)  # the last context token also carries references of what follows it
+        batch = self.tokenizer.tokenize(
+            z, observed, (n_spans - 1) * patch, row=row, advanced=advanced, newest=made
+        )
+        batch = self.tokenizer.with_mirror_image(batch)
+        x = self.embed(batch)
+        # forecast tokens must leave no trace in the memory: a Mamba state stands still meanwhile,
+        # a companion filter runs on, and is read before them
+        split = made if self.config.backbone.name == "companion" or not newest else None
+        parts = [memory.last]
+        if newest:
+            read = slice(split)
+            wanted = slice(newest - 1, None)
+            states, state = self.backbone(x[:, read], batch.select(read), memory.state, wanted)
+            memory, parts = Memory(state, states[:, :1]), [states]
+        if split is not None and n_spans > 1:
+            ahead = slice(split, None)
+            parts.append(self.backbone(x[:, ahead], batch.select(ahead), memory.state)[0])
+        quantiles = self.head(torch.cat(parts, dim=1), batch.select(slice(made - 1, None)))
+        return _of_both(quantiles).flatten(1, 2)[:, :prediction_length], memory
 
     def loss(
         self, z: Tensor, observed: Tensor, prediction_length: int, hidden: Tensor | None = None
@@ -152,3 +242,9 @@ class ForecastingNetwork(nn.Module):
         total = (losses * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
         loss: Tensor = 2 * total / unit.clamp_min(0.1)
         return loss
+
+
+def _of_both(quantiles: Tensor) -> Tensor:
+    """Mean of the quantiles of B series and of their B mirror images, given one after another."""
+    up, down = quantiles.chunk(2)
+    return (up - down.flip(-1)) / 2  # level tau of -x is minus level 1 - tau of x

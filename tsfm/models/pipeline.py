@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from tsfm.models.inputs import (
     pick_device,
 )
 from tsfm.models.network import ForecastingNetwork
+from tsfm.models.output import DECILES, ForecastOutput
 from tsfm.models.quantiles import (
     at_least_as_wide,
     at_levels,
@@ -36,34 +36,14 @@ from tsfm.models.quantiles import (
 from tsfm.models.resampling import reach, resampled_quantiles
 from tsfm.models.scaler import Scale
 
+if TYPE_CHECKING:
+    from tsfm.models.streaming import Stream
+
+__all__ = ["DECILES", "TSFM", "ForecastOutput", "Mode"]
+
 Mode = Literal["fast", "best"]
 Array = NDArray[np.float64]
-
-DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _TOKENS_PER_PASS = 16_384
-
-
-@dataclass(frozen=True)
-class ForecastOutput:
-    """Forecasts of N series.
-
-    Parameters
-    ----------
-    quantiles
-        [N, H, Q] in each series' own unit, non-decreasing along increasing levels.
-    levels
-        The Q levels, as asked for.
-    median
-        [N, H].
-    context_used
-        [N] steps of history each forecast could draw on; the pooled views of "best" reach
-        further back than one pass does.
-    """
-
-    quantiles: Array
-    levels: tuple[float, ...]
-    median: Array
-    context_used: NDArray[np.int64]
 
 
 class TSFM:
@@ -152,6 +132,11 @@ class TSFM:
     def max_context(self) -> int:
         """Longest history, in steps, a forecast is based on."""
         return self.config.max_context
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the backbone is recurrent, so that streams go on from where they stopped."""
+        return hasattr(self.network.backbone, "initial_state")
 
     @property
     def device(self) -> torch.device:
@@ -292,6 +277,22 @@ class TSFM:
         memory = np.array([persistence(x[-self.max_context :]) for x in contexts])
         rng = np.random.default_rng(random_state)
         return sample_paths(output.quantiles, grid, memory, num_samples, rng)
+
+    def stream(
+        self,
+        contexts: Sequence[ArrayLike],
+        season_lengths: Sequence[int | None] | None = None,
+    ) -> Stream:
+        """Follow growing series: `Stream(self, contexts, season_lengths)`, which has more options.
+
+        Parameters
+        ----------
+        contexts, season_lengths
+            What is known of the series so far, as in `forecast`.
+        """
+        from tsfm.models.streaming import Stream
+
+        return Stream(self, contexts, season_lengths)
 
     def quantiles(
         self,

@@ -160,7 +160,7 @@ class CompanionSSM(_Companion):
         return (y + self.skip * u_t).to(u_t.dtype), state
 
     def resume(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Filter a signal that goes on from a state: `forward` for its later parts.
+        """Filter a signal that goes on from a state, step by step: `forward` for its later parts.
 
         Parameters
         ----------
@@ -174,19 +174,11 @@ class CompanionSSM(_Companion):
         tuple of Tensor
             Output [B, L, n_channels] in the dtype of `u` and the state after the last step.
         """
-        if u.shape[1] == 1:
-            y, state = self.step(u[:, 0], state)
-            return y[:, None], state
-        with torch.autocast(u.device.type, enabled=False):
-            a = self._normalised(self.a)
-            matrix = companion_matrix(a)
-            # rows c^T A^(i+1) are the Krylov vectors of A transposed
-            readout = krylov(matrix.mT, (self.c[..., None, :] @ matrix)[..., 0, :], u.shape[1])
-            x = state.transpose(0, 1).flatten(1, 2)  # [n_kernels, B * n_heads, d_state]
-            echo = self._by_channel(x @ readout)
-            moved = x @ torch.linalg.matrix_power(matrix, u.shape[1]).mT
-            moved = moved.unflatten(1, (-1, self.n_heads)).transpose(0, 1)
-            return (self(u) + echo).to(u.dtype), moved + self._state_after(a, self.b, u)
+        outputs = []
+        for t in range(u.shape[1]):
+            y, state = self.step(u[:, t], state)
+            outputs.append(y)
+        return torch.stack(outputs, 1), state
 
 
 class ClosedLoopCompanionSSM(_Companion):

@@ -19,7 +19,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tsfm.nn.bidirectional import Bidirectional, mirrored, take
+from tsfm.nn.dynamics import Dynamics, SignedProjection
+from tsfm.nn.longcontext import LongContext, StepLimiter
 from tsfm.nn.scan import selective_scan, ssd, widened
+
+__all__ = [
+    "Bidirectional",
+    "GatedRMSNorm",
+    "Mamba1",
+    "Mamba2",
+    "MambaState",
+    "mirrored",
+    "short_convolution",
+    "take",
+]
 
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
 """Initial step sizes are log-uniform from 1e-3 to 0.1: the block remembers 10 to 1000 tokens."""
@@ -57,6 +71,11 @@ class Mamba1(nn.Module):
         Inner width E as a multiple of `d_model`.
     dt_rank
         Rank of the step-size projection; None for `d_model / 16`, rounded up.
+    dynamics
+        Sign of the eigenvalues of `S_C^T S_B`, see `SignedProjection`, whose parameters then stand
+        in place of those of `x_proj`; None leaves them free, as mamba-ssm does.
+    long_context
+        Rule of a `StepLimiter`, which does nothing until it is calibrated; None for none.
     """
 
     def __init__(
@@ -66,6 +85,8 @@ class Mamba1(nn.Module):
         d_conv: int = 4,
         expand: int = 2,
         dt_rank: int | None = None,
+        dynamics: Dynamics | None = None,
+        long_context: LongContext | None = None,
     ) -> None:
         super().__init__()
         self.d_inner = expand * d_model
@@ -73,7 +94,11 @@ class Mamba1(nn.Module):
         self.dt_rank = dt_rank or math.ceil(d_model / 16)
         self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=False)
         self.conv1d = _depthwise(self.d_inner, d_conv)
-        self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.x_proj: nn.Module
+        if dynamics is None:
+            self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        else:
+            self.x_proj = SignedProjection(self.d_inner, d_state, dynamics, self.dt_rank)
         self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
         bound = self.dt_rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound)
@@ -82,6 +107,7 @@ class Mamba1(nn.Module):
         decays = torch.arange(1.0, d_state + 1).expand(self.d_inner, -1)
         self.A_log = _undecayed(decays.log())  # [E, N]
         self.D = _undecayed(torch.ones(self.d_inner))
+        self.step_limiter = StepLimiter(self.d_inner, long_context) if long_context else None
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     def forward(
@@ -117,7 +143,7 @@ class Mamba1(nn.Module):
         inner = F.silu(inner)
         widths = [self.dt_rank, self.d_state, self.d_state]
         low_rank, B, C = self.x_proj(inner).split(widths, dim=-1)
-        dt = _step_sizes(self.dt_proj(low_rank), valid, span)
+        dt = _step_sizes(self.dt_proj(low_rank), valid, span, self.step_limiter)
         y, ssm = selective_scan(inner, dt, _negative_exp(self.A_log), B, C, self.D, state.ssm)
         projected: Tensor = self.out_proj(y * F.silu(gate))
         return projected, MambaState(tail, ssm)
@@ -158,6 +184,12 @@ class Mamba2(nn.Module):
         Width P of a head; must divide E.
     n_groups
         Number of B, C pairs, shared by equally many heads each; must divide the number of heads.
+    dynamics
+        Sign of the eigenvalues of `S_C^T S_B`, see `SignedProjection`, whose parameters then stand
+        in place of those of `in_proj`, ahead of the short convolution; None leaves them free, as
+        mamba-ssm does.
+    long_context
+        Rule of a `StepLimiter`, which does nothing until it is calibrated; None for none.
     """
 
     def __init__(
@@ -168,6 +200,8 @@ class Mamba2(nn.Module):
         expand: int = 2,
         d_head: int = 64,
         n_groups: int = 1,
+        dynamics: Dynamics | None = None,
+        long_context: LongContext | None = None,
     ) -> None:
         super().__init__()
         self.d_inner = expand * d_model
@@ -179,12 +213,19 @@ class Mamba2(nn.Module):
             )
         self.d_state, self.d_head, self.n_groups = d_state, d_head, n_groups
         self.d_conv_channels = self.d_inner + 2 * n_groups * d_state
-        d_projected = self.d_inner + self.d_conv_channels + self.n_heads
-        self.in_proj = nn.Linear(d_model, d_projected, bias=False)
+        self.in_proj: nn.Module
+        if dynamics is None:
+            d_projected = self.d_inner + self.d_conv_channels + self.n_heads
+            self.in_proj = nn.Linear(d_model, d_projected, bias=False)
+        else:
+            self.in_proj = SignedProjection(
+                d_model, d_state, dynamics, 2 * self.d_inner, self.n_heads, n_groups
+            )
         self.conv1d = _depthwise(self.d_conv_channels, d_conv)
         self.dt_bias = _undecayed(_initial_dt_bias(self.n_heads))
         self.A_log = _undecayed(torch.empty(self.n_heads).uniform_(1, 16).log())
         self.D = _undecayed(torch.ones(self.n_heads))
+        self.step_limiter = StepLimiter(self.n_heads, long_context) if long_context else None
         self.norm = GatedRMSNorm(self.d_inner, n_groups)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
@@ -204,7 +245,7 @@ class Mamba2(nn.Module):
         inner, B, C = F.silu(mixed).split([self.d_inner, groups, groups], dim=-1)
         y, ssm = ssd(
             inner.unflatten(-1, (self.n_heads, self.d_head)),
-            _step_sizes(dt + self.dt_bias, valid, span),
+            _step_sizes(dt + self.dt_bias, valid, span, self.step_limiter),
             _negative_exp(self.A_log),
             B.unflatten(-1, (self.n_groups, self.d_state)),
             C.unflatten(-1, (self.n_groups, self.d_state)),
@@ -256,63 +297,6 @@ class GatedRMSNorm(nn.Module):
         return (normed * self.weight).to(y.dtype)
 
 
-class Bidirectional(nn.Module):
-    """The sum of one block that reads from the left and one that reads from the right.
-
-    The right-hand block starts at the last valid token of each row, so that padding after it
-    changes nothing; the padding itself reads the whole row in both directions. Neither block
-    streams, hence no state comes back.
-
-    Parameters
-    ----------
-    forwards, backwards
-        Blocks such as `Mamba1` or `Mamba2`.
-    """
-
-    def __init__(self, forwards: nn.Module, backwards: nn.Module) -> None:
-        super().__init__()
-        self.forwards = forwards
-        self.backwards = backwards
-
-    def forward(
-        self, x: Tensor, valid: Tensor | None = None, span: Tensor | None = None
-    ) -> tuple[Tensor, None]:
-        """Mix tokens in both directions; arguments as in `Mamba1.forward`.
-
-        Returns
-        -------
-        tuple of Tensor and None
-            [B, L, d_model], and no state.
-        """
-        mirror = mirrored(x.shape[:2], valid, x.device)
-        from_left: Tensor = self.forwards(x, valid, span)[0]
-        arguments = [None if each is None else take(each, mirror) for each in (x, valid, span)]
-        from_right: Tensor = self.backwards(*arguments)[0]
-        return from_left + take(from_right, mirror), None
-
-
-def mirrored(shape: torch.Size, valid: Tensor | None, device: torch.device) -> Tensor:
-    """Index [B, L] that reverses each row up to its last valid token and leaves the rest in place.
-
-    Examples
-    --------
-    >>> valid = torch.tensor([[True, False, True, False]])
-    >>> mirrored(valid.shape, valid, valid.device).tolist()
-    [[2, 1, 0, 3]]
-    """
-    index = torch.arange(shape[1], device=device).expand(shape)
-    if valid is None:
-        return index.flip(1)
-    last = index.masked_fill(~valid, -1).amax(1, keepdim=True)
-    return torch.where(index <= last, last - index, index)
-
-
-def take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Gather tokens: tensor [B, L, ...] at index [B, M] gives [B, M, ...]."""
-    index = index.reshape(*index.shape, *[1] * (tensor.ndim - 2))
-    return tensor.gather(1, index.expand(-1, -1, *tensor.shape[2:]))
-
-
 def short_convolution(
     x: Tensor, conv: nn.Conv1d, tail: Tensor, valid: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -354,12 +338,18 @@ def short_convolution(
     return past + x * weight[:, 0, -1], tail
 
 
-def _step_sizes(raw: Tensor, valid: Tensor | None, span: Tensor | None) -> Tensor:
+def _step_sizes(
+    raw: Tensor, valid: Tensor | None, span: Tensor | None, step_limiter: StepLimiter | None
+) -> Tensor:
     """Step sizes [B, L, heads]: positive, in proportion to the span, 0 for read-only tokens."""
     dt = F.softplus(widened(raw))
     if span is not None:
         dt = dt * span[..., None].to(dt.dtype)
-    return dt if valid is None else dt.masked_fill(~valid[..., None], 0.0)
+    if valid is not None:
+        dt = dt.masked_fill(~valid[..., None], 0.0)
+    if step_limiter is not None:
+        dt = step_limiter(dt, valid)
+    return dt
 
 
 def _with_time(*per_row: Tensor | None) -> list[Tensor | None]:

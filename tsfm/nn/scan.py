@@ -1,13 +1,14 @@
-"""Selective state-space recurrences: the scans of Mamba-1 and Mamba-2 (SSD), in plain torch.
+"""Selective state-space recurrences: the scans of Mamba-1 and Mamba-2 (SSD).
 
 Each recurrence exists three times and gives the same numbers three times: as a `_step` for one
 token, as a `_sequential` loop over steps (the reference), and as a `_chunked` form, the fast one.
-`selective_scan` and `ssd` choose among them; nothing else needs to be called.
+`selective_scan` and `ssd` choose among them, and on a GPU the fused kernels of `tsfm.nn.kernels`;
+nothing else needs to be called.
 
 Rules that hold for all of them. A token with `dt = 0` neither decays nor feeds the state: it is
 left as it was, bit for bit, while the token still reads it. All inputs must be finite and `A` must
-not be positive. Arithmetic is fp32, or fp64 where `x` is, whatever autocast says; outputs have the
-dtype of `x`, states that of the arithmetic.
+not be positive. Arithmetic is fp32, or fp64 where `x` is, whatever autocast says (the fused SSD
+multiplies in the dtype of `x`); outputs have the dtype of `x`, states that of the arithmetic.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from tsfm.nn import kernels
+
 Scanned = tuple[Tensor, Tensor]
 """Outputs, and the state after the last token."""
 
 _KEEP_UP_TO = 2**24
 """Numbers B L E N up to which training keeps all states of `selective_scan`, which is faster."""
+_PIECE = 512
+"""Tokens that `ssd_chunked` takes at once on a CPU."""
 
 
 def selective_scan(
@@ -75,11 +80,13 @@ def selective_scan(
     """
     dtype = x.dtype
     with torch.autocast(x.device.type, enabled=False):
+        fused = kernels.fused("selective_scan", x, A.shape[1])
         x, dt, A, B, C = (widened(tensor) for tensor in (x, dt, A, B, C))
-        if state is None:
-            state = x.new_zeros(x.shape[0], *A.shape)
-        state = widened(state)
-        # a fused kernel for x.is_cuda belongs here
+        if fused:
+            initial = None if state is None else widened(state)
+            y, state = kernels.fused_selective_scan(x, dt, A, B, C, initial)
+            return (y if D is None else y + x * widened(D)).to(dtype), state
+        state = x.new_zeros(x.shape[0], *A.shape) if state is None else widened(state)
         if x.shape[1] == 1:
             y, state = selective_scan_step(x[:, 0], dt[:, 0], A, B[:, 0], C[:, 0], state)
             y = y[:, None]
@@ -257,11 +264,13 @@ def ssd(
         raise ValueError(f"{n_heads} heads cannot share {n_groups} groups of B and C evenly.")
     dtype = x.dtype
     with torch.autocast(x.device.type, enabled=False):
+        if kernels.fused("ssd", x, B.shape[-1]):
+            skip, initial = (None if each is None else widened(each) for each in (D, state))
+            return kernels.fused_ssd(x, widened(dt), widened(A), B, C, skip, initial)
         x, dt, A, B, C = (widened(tensor) for tensor in (x, dt, A, B, C))
         if state is None:
             state = x.new_zeros(*x.shape[:1], *x.shape[2:], B.shape[-1])
         state = widened(state)
-        # a fused kernel for x.is_cuda belongs here
         if x.shape[1] == 1:
             y, state = ssd_step(x[:, 0], dt[:, 0], A, B[:, 0], C[:, 0], state)
             y = y[:, None]
@@ -317,7 +326,8 @@ def ssd_chunked(
     """`ssd` without the skip as matrix products over chunks of Q = `chunk` tokens.
 
     The tokens are padded with `dt = 0` to a multiple of Q. Decays between two tokens of a chunk
-    are exponentials of differences of cumulative logarithms, which are never positive.
+    are exponentials of differences of cumulative logarithms, which are never positive. On a CPU
+    long sequences go piece by piece: smaller intermediate results are faster to come by.
 
     Parameters
     ----------
@@ -331,6 +341,20 @@ def ssd_chunked(
     tuple of Tensor
         Outputs [B, L, H, P] and the final state [B, H, P, N].
     """
+    if not x.is_cpu or x.shape[1] <= _PIECE:
+        return _ssd_chunks(x, dt, A, B, C, state, chunk)
+    outputs, piece = [], max(chunk, _PIECE // chunk * chunk)
+    for at in range(0, x.shape[1], piece):
+        now = slice(at, at + piece)
+        y, state = _ssd_chunks(x[:, now], dt[:, now], A, B[:, now], C[:, now], state, chunk)
+        outputs.append(y)
+    return torch.cat(outputs, 1), state
+
+
+def _ssd_chunks(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk: int
+) -> Scanned:
+    """`ssd_chunked` of all tokens at once."""
     length, n_heads, n_groups = x.shape[1], x.shape[2], B.shape[2]
     pair = (n_groups, n_heads // n_groups)  # heads are numbered group by group
     u = _in_chunks(dt[..., None] * x, chunk).unflatten(2, pair)  # [B, c, G, R, Q, P]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,35 @@ from tsfm.tokenizers.seasonality import RepeatLags, cycle_features, detrend, fin
 _ROW_FEATURES = 8
 _TOKEN_FEATURES = 2
 _SMALLEST_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class RowDescription:
+    """What a context says about its series as a whole.
+
+    It may outlive the context: tokens of later steps are then told the same about their series,
+    with the cycles running on.
+
+    Parameters
+    ----------
+    lags
+        Lags at which the series repeats itself, all [B].
+    cycles
+        [B, n_cycles, 4] of `significant_cycles`, phases at the end of the context.
+    features
+        [B, 8] what the variogram says, on scales of order one.
+    """
+
+    lags: RepeatLags
+    cycles: Tensor
+    features: Tensor
+
+    @property
+    def error_scale(self) -> Tensor:
+        """[B] typical size of a one-cycle naive error."""
+        lags = self.lags
+        best = torch.minimum(lags.step_error, torch.minimum(lags.short_error, lags.long_error))
+        return best.clamp_min(_SMALLEST_ERROR)
 
 
 class FixedPatchTokenizer:
@@ -63,6 +92,9 @@ class FixedPatchTokenizer:
         prediction_length: int,
         hidden: Tensor | None = None,
         season: Tensor | None = None,
+        row: RowDescription | None = None,
+        advanced: Tensor | None = None,
+        newest: int | None = None,
     ) -> TokenBatch:
         """Turn scaled series into tokens.
 
@@ -77,11 +109,17 @@ class FixedPatchTokenizer:
             are blanked and nothing inside or after a hidden run up to its end is used for them.
         season
             [B] season lengths known from the calendar, 0 for none; see `find_repeat_lags`.
+        row
+            What to tell the tokens about their series; by default what `describe` finds.
+        advanced
+            [B] steps by which the context has grown since `row` was found; None for none.
+        newest
+            Make only that many of the last context tokens; None for all.
 
         Returns
         -------
         TokenBatch
-            `ceil(L / P) + ceil(H / P)` tokens per row.
+            `ceil(L / P) + ceil(H / P)` tokens per row, without the context tokens not wanted.
         """
         span_start, span_length, kind = self._spans(z.shape[1], prediction_length, z.device)
         n_rows, n_tokens = z.shape[0], len(kind)
@@ -96,7 +134,17 @@ class FixedPatchTokenizer:
         known = torch.where(mask.any(-1), end, 0).cummax(-1).values
         if hidden is not None:
             z, observed = self._blank(z, observed, hidden[:, :n_context])
-        features, references, error_scale = self._describe(z, observed, end, known, season)
+        if newest is not None:
+            wanted = slice(n_context - newest, None)
+            values, mask, known = values[:, wanted], mask[:, wanted], known[:, wanted]
+            span_start, span_length, kind, end = (
+                x[wanted] for x in (span_start, span_length, kind, end)
+            )
+        if row is None and self.n_features:
+            row = self.describe(z, observed, season)
+        features, references, error_scale = self._look_ahead(
+            z, observed, end, known, row, advanced
+        )
         return TokenBatch(
             values=values,
             observed=mask,
@@ -105,11 +153,38 @@ class FixedPatchTokenizer:
             kind=kind.expand(n_rows, -1),
             position=(span_start + (span_length - 1) / 2).expand(n_rows, -1),
             row=torch.arange(n_rows, device=z.device),
-            variate=torch.zeros(n_rows, n_tokens, dtype=torch.int64, device=z.device),
+            variate=torch.zeros(n_rows, len(kind), dtype=torch.int64, device=z.device),
             features=features,
             references=references,
             error_scale=error_scale,
         )
+
+    def describe(
+        self, z: Tensor, observed: Tensor, season: Tensor | None = None
+    ) -> RowDescription:
+        """What a context says about its series as a whole.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L] scaled values (0 where missing) and mask.
+        season
+            As in `tokenize`.
+
+        Returns
+        -------
+        RowDescription
+            B rows.
+
+        Examples
+        --------
+        >>> import torch
+        >>> z = torch.sin(torch.arange(240.0) * 2 * torch.pi / 24)[None]
+        >>> FixedPatchTokenizer().describe(z, torch.ones(1, 240) > 0).lags.short
+        tensor([24])
+        """
+        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles, season)
+        return RowDescription(lags, cycles, _row_features(lags, observed))
 
     def with_mirror_image(self, batch: TokenBatch) -> TokenBatch:
         """Add the rows of the negated series.
@@ -186,28 +261,32 @@ class FixedPatchTokenizer:
         observed = observed & ~steps
         return torch.where(observed, z, 0), observed
 
-    def _describe(
-        self, z: Tensor, observed: Tensor, end: Tensor, known: Tensor, season: Tensor | None
+    def _look_ahead(
+        self,
+        z: Tensor,
+        observed: Tensor,
+        end: Tensor,
+        known: Tensor,
+        row: RowDescription | None,
+        advanced: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Features [B, T, F], references [B, T, P, K] and error scale [B] of the spans ahead."""
-        if not self.n_features:
+        if row is None or not self.n_features:
             return None, None, None
         ahead = end.expand(z.shape[0], -1)  # [B, T] start of the span after each token
-        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles, season)
-        parts = [cycle_features(cycles, (ahead - z.shape[1]).to(z.dtype))]
+        since = ahead - z.shape[1] if advanced is None else ahead - z.shape[1] + advanced[:, None]
+        parts = [cycle_features(row.cycles, since.to(z.dtype))]
         if not self.references:
             return parts[0], None, None
-        best = torch.minimum(lags.step_error, torch.minimum(lags.short_error, lags.long_error))
-        error_scale = best.clamp_min(_SMALLEST_ERROR)
-        parts.append(_row_features(lags, observed)[:, None].expand(-1, end.shape[0], -1))
+        parts.append(row.features[:, None].expand(-1, end.shape[0], -1))
         seen = F.pad(observed.cumsum(-1), (1, 0)).gather(1, known.clamp(max=z.shape[1]))
         per_token = [
             torch.log1p((ahead - known).to(z.dtype)) / 5,
             torch.log1p(seen.to(z.dtype)) / 8,
         ]
         parts.append(torch.stack(per_token, dim=-1))
-        references = simple_forecasts(z, observed, ahead, known, self.patch_length, lags)
-        return torch.cat(parts, dim=-1), references, error_scale
+        references = simple_forecasts(z, observed, ahead, known, self.patch_length, row.lags)
+        return torch.cat(parts, dim=-1), references, row.error_scale
 
 
 def _row_features(lags: RepeatLags, observed: Tensor) -> Tensor:

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from tsfm.models.presets.config import SMambaConfig, SpaceTimeConfig, preset_config
+
+
+@pytest.mark.parametrize("kind", ["smamba", "spacetime"])
+def test_round_trip(kind):
+    config = preset_config(kind, {"prediction_length": 12, "dropout": 0})
+    assert config.kind == config.name == kind
+    assert preset_config(kind, asdict(config)) == config
+
+
+def test_channels_are_kernels_times_filters():
+    assert SpaceTimeConfig(n_kernels=16).d_model == 128
+    assert SpaceTimeConfig(n_kernels=3, differences=(0, 1), average_widths=()).d_model == 6
+
+
+def test_errors_name_the_field():
+    with pytest.raises(ValueError, match="'timemixer' does not exist; take one of smamba"):
+        preset_config("timemixer")
+    with pytest.raises(ValueError, match="Unknown configuration key 'width'"):
+        preset_config("smamba", {"width": 3})
+    with pytest.raises(ValueError, match="context_length=0 must be at least 1"):
+        SMambaConfig(context_length=0)
+    with pytest.raises(ValueError, match=r"d_state=2.5 must be a whole number"):
+        SpaceTimeConfig(d_state=2.5)
+    with pytest.raises(ValueError, match="mixer='attention'"):
+        SMambaConfig(mixer="attention")
+    with pytest.raises(ValueError, match="scaling='none'"):
+        SpaceTimeConfig(scaling="none")
+    with pytest.raises(ValueError, match="dropout=1"):
+        SMambaConfig(dropout=1)
+    assert SpaceTimeConfig(n_extra_blocks=0).n_extra_blocks == 0

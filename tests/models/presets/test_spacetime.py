@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsfm.models.presets.config import SpaceTimeConfig
+from tsfm.models.presets.spacetime import BrakedLoop, SpaceTimeNetwork
+
+
+def network(**changes) -> SpaceTimeNetwork:
+    torch.manual_seed(0)
+    sizes = {"context_length": 48, "prediction_length": 12, "n_kernels": 2, "d_state": 8}
+    return SpaceTimeNetwork(SpaceTimeConfig(**{**sizes, **changes})).eval()
+
+
+@torch.no_grad()
+def test_a_short_forecast_is_the_prefix_of_a_long_one_bitwise():
+    model = network(n_extra_blocks=1)
+    z = torch.randn(3, 1, 48)
+    long = model(z, 720)
+    assert long.shape == (3, 1, 720)
+    for horizon in (1, 31, 96):
+        assert torch.equal(model(z, horizon), long[..., :horizon])
+    assert torch.equal(model(z), long[..., :12])
+
+
+@torch.no_grad()
+def test_series_do_not_see_each_other():
+    model = network()
+    z = torch.randn(2, 3, 48)
+    torch.testing.assert_close(model(z)[1, 2], model(z[1:, 2:])[0, 0])
+
+
+def test_published_size():
+    count = sum(p.numel() for p in SpaceTimeNetwork(SpaceTimeConfig(n_kernels=16)).parameters())
+    assert count == pytest.approx(52_700, rel=0.01)
+
+
+def test_settle_brakes_what_would_grow():
+    torch.manual_seed(0)
+    loop = BrakedLoop(n_kernels=3, d_state=4)
+    with torch.no_grad():
+        for name, value in {"a": 1.0, "b": 1.0, "k": 1.0}.items():  # M e_d = a + b k_d
+            getattr(loop, name).zero_()[:, -1] = value
+    free = loop.eval().set_brake()
+    assert (free > 1.5).all()
+    assert (loop.spectral_radius() <= 1).all()
+    assert loop.rollout(torch.ones(1, 3, 1, 4), 5000)[0].abs().max() < 100
+    torch.testing.assert_close(loop.set_brake(), free)  # measured without the brake
+
+
+def test_a_stable_loop_is_not_touched():
+    model = network()
+    with torch.no_grad():
+        model.loop.k.zero_()[:, 0] = 1e-6  # normalised to 1e-2: hardly any feedback
+        model.loop.a.zero_()[:, 0] = 1e-6
+    before = model(torch.ones(1, 1, 48))
+    model.settle()
+    assert 0 < model.diagnostics()["spectral_radius"] < 1
+    assert (model.loop.brake == 1).all()
+    torch.testing.assert_close(model(torch.ones(1, 1, 48)), before)
+
+
+def test_every_parameter_has_a_gradient():
+    model = network(n_extra_blocks=1).train()
+    z, target = torch.randn(4, 1, 48), torch.randn(4, 1, 12)
+    model.loss(z, torch.ones(4, 1, 1), target, torch.ones_like(target).bool()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_loss_is_finite_for_empty_and_tiny_windows():
+    for length in (1, 2, 5):
+        model = network(context_length=length).train()
+        z, target = torch.zeros(2, 1, length), torch.zeros(2, 1, 12)
+        loss = model.loss(z, torch.ones(2, 1, 1), target, torch.zeros_like(target).bool())
+        loss.backward()
+        assert loss.isfinite()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

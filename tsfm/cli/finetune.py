@@ -1,0 +1,150 @@
+"""`tsfm finetune`: train a preset on the series of a table, into a folder that forecasts."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tsfm.cli.forecast import (
+    DateFormatOption,
+    DeviceOption,
+    FileArgument,
+    FreqOption,
+    IdColOption,
+    OnDuplicatesOption,
+    OnGapsOption,
+    PredictionLengthOption,
+    TargetColOption,
+    TimestampColOption,
+    TimezoneOption,
+)
+
+if TYPE_CHECKING:
+    from tsfm import Forecaster
+
+EPILOG = """\
+[bold]Examples[/bold]
+
+Hourly readings of many sensors that influence each other, a day ahead; then forecast with it:
+
+  tsfm finetune sensors.csv --preset smamba --prediction-length 24 --out runs/sensors
+
+  tsfm forecast sensors.csv --prediction-length 24 --model runs/sensors
+
+A long horizon, in at most ten minutes:
+
+  tsfm finetune load.parquet --preset spacetime -n 720 --context-length 336 --max-minutes 10 \
+--out runs/load
+
+Other sizes or another learning rate: copy a file of configs/finetune and pass it as --config.
+"""
+
+PresetOption = Annotated[
+    Literal["smamba", "spacetime"],
+    typer.Option(
+        help="smamba: all series are one system and help each other. spacetime: each series on "
+        "its own, any horizon."
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the trained model.")]
+ContextLengthOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of history read. Default: 96 or 336, less in short series."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with sizes and optimisation.")
+]
+EpochsOption = Annotated[
+    int | None, typer.Option(min=1, help="Most passes over the data. Default: 10 or 30.")
+]
+MaxMinutesOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Stop after so many minutes; keep the best so far.")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of weights and order of windows.")]
+ProgressOption = Annotated[bool, typer.Option(help="Show a progress bar.")]
+
+
+def finetune(
+    context: typer.Context,
+    file: FileArgument,
+    preset: PresetOption,
+    prediction_length: PredictionLengthOption,
+    out: OutOption,
+    context_length: ContextLengthOption = None,
+    config: ConfigOption = None,
+    epochs: EpochsOption = None,
+    max_minutes: MaxMinutesOption = None,
+    seed: SeedOption = 0,
+    id_col: IdColOption = None,
+    timestamp_col: TimestampColOption = None,
+    target_col: TargetColOption = None,
+    freq: FreqOption = None,
+    on_gaps: OnGapsOption = "insert",
+    on_duplicates: OnDuplicatesOption = "raise",
+    timezone: TimezoneOption = None,
+    date_format: DateFormatOption = None,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = True,
+) -> None:
+    """Train a preset on your own series.
+
+    Most series need no training: try `tsfm forecast` first. Training pays where
+    there are thousands of rows, or many series that move together.
+
+    The last fifth of every series is held out (more if the horizon is longer). It
+    says when to stop, and its errors give the quantiles. The folder then works
+    wherever a model is asked for, on other series of the same kind, too.
+    """
+    from tsfm.cli import tables
+    from tsfm.cli.errors import LINES, note
+    from tsfm.cli.forecast import _column, _one_or_many, _read
+
+    if config is not None and not config.is_file():
+        raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
+    tables.need_writable(out / "config.json")
+    columns = {"id_col": id_col, "timestamp_col": timestamp_col}
+    frame, warned = _read(
+        file, target_col or [], **columns, date_format=date_format, timezone=timezone
+    )
+    for what in warned:
+        warnings.warn(what.message, stacklevel=1)
+    if tables.in_lines(file):
+        context.meta[LINES] = True
+
+    from tsfm import Forecaster
+
+    untrained = Forecaster(
+        preset,
+        prediction_length=prediction_length,
+        context_length=context_length,
+        id_col=_column(id_col),
+        timestamp_col=_column(timestamp_col),
+        target_col=_one_or_many(target_col),
+        freq=int(freq) if freq is not None and freq.isdigit() else freq,
+        on_gaps=on_gaps,
+        on_duplicates=on_duplicates,
+        device=device,
+        random_state=seed,
+        verbose=int(progress),
+    )
+    trained = untrained.finetune(frame, config=config, epochs=epochs, max_minutes=max_minutes)
+    _save(trained, out)
+    best = trained.training_.query("kept").iloc[0]
+    note(
+        f"{trained.n_series_} series, {len(trained.training_)} epochs, "
+        f"{trained.training_['seconds'].sum():.0f} s; epoch {best['epoch']} validated best "
+        f"(mean square error {best['validation_error']:.4g} in units of each series)"
+    )
+    note(f"the model is in {out}: tsfm forecast FILE -n {prediction_length} --model {out}")
+
+
+def _save(trained: Forecaster, out: Path) -> None:
+    """The model, and the table of its epochs beside it."""
+    from tsfm.models.presets import PresetModel
+
+    assert isinstance(trained.model, PresetModel)
+    trained.model.save_pretrained(out)
+    trained.training_.to_json(out / "training.json", orient="records", indent=1)

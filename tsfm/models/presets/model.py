@@ -1,0 +1,317 @@
+"""`PresetModel`: a preset trained on a data set, with the `forecast` method of a `TSFM`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from tqdm.auto import tqdm
+
+from tsfm.models.config import FORMAT_VERSION
+from tsfm.models.hub import preset_values, resolve, write_checkpoint
+from tsfm.models.inputs import (
+    check_contexts,
+    check_horizon,
+    floors,
+    is_whole,
+    persistence,
+    pick_device,
+)
+from tsfm.models.output import DECILES, ForecastOutput
+from tsfm.models.presets.config import PresetConfig, SMambaConfig, preset_config
+from tsfm.models.presets.intervals import Intervals
+from tsfm.models.presets.smamba import SMambaNetwork
+from tsfm.models.presets.spacetime import SpaceTimeNetwork
+from tsfm.models.presets.windows import Array, right_aligned, scaled
+from tsfm.models.quantiles import check_levels, sample_paths
+
+PresetNetwork = SMambaNetwork | SpaceTimeNetwork
+
+_INTERVALS = "intervals.half_widths"
+_VALUES_PER_PASS = 250_000
+
+
+class PresetModel:
+    """A trained S-Mamba or SpaceTime for arrays.
+
+    What is special about each:
+
+    - **S-Mamba** takes the series of a call as the variates of one system, which end at the same
+      time; the forecast of one depends on the others, on which they are and on their order, which
+      should be that of training. Any number of variates may be given. Horizons beyond the trained
+      one continue from the median.
+    - **SpaceTime** forecasts every series on its own, and rolls to any horizon.
+
+    In both, a context is the last `config.context_length` steps. Shorter ones are padded on the
+    left as missing. Missing values count neither in mean nor in standard deviation and enter as
+    zero after scaling, that is as the window's mean. Quantiles are the point forecast plus
+    quantiles of the errors on the windows held out in training (see `Intervals`), whose unit is
+    the context's standard deviation; the median is the point forecast.
+
+    Parameters
+    ----------
+    network
+        The network, already on its device.
+    intervals
+        Errors of the held-out windows; None for a network that was not trained.
+    """
+
+    def __init__(self, network: PresetNetwork, intervals: Intervals | None = None) -> None:
+        self.network = network.eval()
+        self.intervals = intervals
+
+    @classmethod
+    def from_config(cls, config: PresetConfig, *, seed: int = 0) -> PresetModel:
+        """Untrained model; the random weights depend on `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if isinstance(config, SMambaConfig):
+                return cls(SMambaNetwork(config))
+            return cls(SpaceTimeNetwork(config))
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, *, device: str = "auto") -> PresetModel:
+        """Load what `save_pretrained` or `tsfm finetune` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        ValueError
+            If the folder holds another kind of model, or the device is not to be had.
+        RuntimeError
+            If weights and configuration do not fit (keys are strict).
+        """
+        from safetensors.torch import load_file
+
+        place = pick_device(device)
+        folder = resolve(directory)
+        model = cls.from_config(preset_config(*preset_values(folder)))
+        weights = load_file(folder / "model.safetensors")
+        half_widths = weights.pop(_INTERVALS, None)
+        model.network.load_state_dict(weights)
+        model.network.to(place)
+        if half_widths is not None:
+            model.intervals = Intervals(half_widths.double().numpy())
+        return model
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder."""
+        from dataclasses import asdict
+
+        values = {"format_version": FORMAT_VERSION, "task": "forecast", "kind": self.config.kind}
+        weights = dict(self.network.state_dict())
+        if self.intervals is not None:
+            weights[_INTERVALS] = torch.from_numpy(self.intervals.half_widths)
+        write_checkpoint(directory, {**values, **asdict(self.config)}, weights)
+
+    @property
+    def config(self) -> PresetConfig:
+        """The model's configuration."""
+        return self.network.config
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def max_context(self) -> int:
+        """Longest history, in steps, a forecast is based on."""
+        return self.config.context_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return next(self.network.parameters()).device
+
+    def forecast(
+        self,
+        series: Sequence[ArrayLike],
+        prediction_length: int,
+        quantile_levels: Sequence[float] = DECILES,
+        *,
+        mode: Literal["fast", "best"] = "fast",
+        season_lengths: Sequence[int | None] | None = None,
+        non_negative: bool | Literal["auto"] = "auto",
+        context_length: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+        average_orders: int | None = None,
+        random_state: int = 0,
+    ) -> ForecastOutput:
+        """Quantile forecasts of the steps after each series.
+
+        Parameters
+        ----------
+        series
+            N one-dimensional arrays, oldest value first; NaN and infinities count as missing.
+        prediction_length
+            Steps to forecast, H >= 1, also beyond those of training: intervals then never narrow.
+        quantile_levels
+            Levels in (0, 1), in any order.
+        mode
+            "fast" or "best", as `TSFM` has them; here they are the same.
+        season_lengths
+            Accepted as `TSFM` does; the season was learnt in training.
+        non_negative
+            True: no forecast below zero. "auto": for series that never were below zero.
+        context_length
+            Use at most that many last steps.
+        batch_size
+            Series per pass (SpaceTime); "auto" bounds memory.
+        progress
+            Whether to show a progress bar.
+        average_orders
+            S-Mamba: average the point forecasts over so many orders of the series, the given one
+            and random others; 1 by default. Only worth it where the validation error says so: a
+            network trained in one order may be much worse in others.
+        random_state
+            Seed of these orders.
+
+        Returns
+        -------
+        ForecastOutput
+            Forecasts in the order of `series`.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, a series has no finite value, or the model is not
+            trained.
+        """
+        levels = check_levels(quantile_levels)
+        horizon = check_horizon(prediction_length)
+        if mode not in ("fast", "best"):
+            raise ValueError(f"mode must be 'fast' or 'best', got {mode!r}.")
+        n_orders = 1 if average_orders is None else average_orders
+        for name, value in (("batch_size", batch_size), ("average_orders", n_orders)):
+            if value != "auto" and not (is_whole(value) and value >= 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        if self.intervals is None:
+            raise ValueError(
+                f"This {self.config.kind} is not trained; train it with tsfm.training.finetune."
+            )
+        contexts = check_contexts(series, context_length, self.max_context)
+        windows = right_aligned(contexts, self.max_context)[None]
+        orders = self._orders(len(contexts), n_orders, random_state)
+        points = np.mean(
+            [self.points(windows, horizon, batch_size, progress, order)[0] for order in orders],
+            axis=0,
+        )
+        scale = scaled(torch.from_numpy(windows[0]), self.config.scaling)[2].numpy()  # [N, 1]
+        offsets = self.intervals.offsets(levels, horizon)
+        floor = floors(series, non_negative)
+        quantiles = points[..., None] + scale[..., None] * offsets
+        np.maximum(quantiles, floor[:, None, None], out=quantiles)
+        median = np.maximum(points, floor[:, None])
+        used = np.array([min(len(x), self.max_context) for x in contexts], dtype=np.int64)
+        return ForecastOutput(quantiles, levels, median, used)
+
+    def sample_paths(
+        self,
+        series: Sequence[ArrayLike],
+        prediction_length: int,
+        num_samples: int = 100,
+        *,
+        random_state: int | None = None,
+        mode: Literal["fast", "best"] = "fast",
+        season_lengths: Sequence[int | None] | None = None,
+        non_negative: bool | Literal["auto"] = "auto",
+        context_length: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+    ) -> Array:
+        """Joint sample paths [N, S, H]: the quantiles tied over time by an AR(1) Gaussian copula.
+
+        The dependence between successive steps is the lag-one autocorrelation of the detrended
+        context, kept in [0, 0.99]. Arguments as in `forecast` and in `TSFM.sample_paths`.
+        """
+        if not (is_whole(num_samples) and num_samples >= 1):
+            raise ValueError(f"num_samples must be a whole number >= 1, got {num_samples!r}.")
+        grid = tuple(np.round(np.concatenate([[0.005], np.arange(0.02, 0.99, 0.02), [0.995]]), 4))
+        output = self.forecast(
+            series,
+            prediction_length,
+            grid,
+            mode=mode,
+            season_lengths=season_lengths,
+            non_negative=non_negative,
+            context_length=context_length,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        contexts = check_contexts(series, context_length, self.max_context)
+        memory = np.array([persistence(x[-self.max_context :]) for x in contexts])
+        rng = np.random.default_rng(random_state)
+        return sample_paths(output.quantiles, grid, memory, num_samples, rng)
+
+    def points(
+        self,
+        windows: Array,
+        prediction_length: int,
+        batch_size: int | Literal["auto"] = "auto",
+        progress: bool = False,
+        order: NDArray[np.intp] | None = None,
+    ) -> Array:
+        """Point forecasts of many windows at once, for evaluation.
+
+        Parameters
+        ----------
+        windows
+            [W, N, T] with NaN = missing; what is longer than the context is cut.
+        prediction_length
+            Steps to forecast.
+        batch_size
+            Windows (S-Mamba) or series (SpaceTime) per pass.
+        progress
+            Whether to show a progress bar.
+        order
+            Permutation of the N series in which the network reads them; as given by default.
+
+        Returns
+        -------
+        ndarray
+            [W, N, prediction_length] in the unit of the windows.
+        """
+        n_windows, n_series = windows.shape[:2]
+        rows = windows if order is None else windows[:, order]
+        if not self.network.mixes_variates:
+            rows = rows.reshape(n_windows * n_series, 1, -1)
+        cost = rows.shape[1] * (self.max_context + prediction_length)
+        if not self.network.mixes_variates:
+            cost *= 8
+        size = max(1, _VALUES_PER_PASS // cost) if batch_size == "auto" else batch_size
+        parts = [
+            self._pass(rows[start : start + size], prediction_length)
+            for start in tqdm(range(0, len(rows), size), disable=not progress, desc="forecast")
+        ]
+        answer = np.concatenate(parts).reshape(n_windows, n_series, prediction_length)
+        return answer if order is None else answer[:, np.argsort(order)]
+
+    @torch.inference_mode()
+    def _pass(self, windows: Array, horizon: int) -> Array:
+        """Point forecasts [W, N, horizon] of windows [W, N, T], continued where they must be."""
+        longest = self.max_context
+        missing = max(0, longest - windows.shape[-1])
+        history = np.pad(windows, ((0, 0), (0, 0), (missing, 0)), constant_values=np.nan)
+        step = self.config.prediction_length if self.network.mixes_variates else horizon
+        parts: list[Array] = []
+        for done in range(0, horizon, step):
+            recent = torch.from_numpy(np.ascontiguousarray(history[..., -longest:]))
+            z, loc, scale = scaled(recent, self.config.scaling)
+            answer = self.network(z.to(self.device), min(step, horizon - done)).double().cpu()
+            parts.append((answer * scale + loc).numpy())
+            history = np.concatenate([history, parts[-1]], axis=-1)
+        return np.concatenate(parts, axis=-1)
+
+    def _orders(self, n_series: int, count: int, seed: int) -> list[NDArray[np.intp] | None]:
+        """The given order (None) and random ones, for networks to which they matter."""
+        if not self.network.mixes_variates or n_series == 1:
+            return [None]
+        rng = np.random.default_rng(seed)
+        return [None, *(rng.permutation(n_series) for _ in range(count - 1))]

@@ -1,6 +1,6 @@
 """Streams: time and memory of 10,000 one-point updates, and deviation from forecasts from scratch.
 
-python benchmarks/streaming.py --model tsfm-mini-mamba
+python benchmarks/streaming.py --model runs/mini-mamba
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     p = parser(__doc__, "streaming")
     p.formatter_class = argparse.RawDescriptionHelpFormatter
-    p.add_argument("--model", default="tsfm-mini-mamba", help="name or folder of the model")
-    p.add_argument("--random", metavar="BACKBONE", help="random weights with this one instead")
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", help="name or folder of the model")
+    which.add_argument("--random", metavar="BACKBONE", help="random weights with this one instead")
     p.add_argument("--updates", type=int, default=10_000, help="one-point updates (10000)")
     p.add_argument("--rows", type=int, default=1_000, help="of Forecaster.update (1000)")
     p.add_argument("--history", type=int, default=2_048, help="points known before (2048)")

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 import tsfm
 from tsfm import Forecaster
-from tsfm.finetuning import UnalignedWarning
+from tsfm.frames.variates import UnalignedWarning, VariateWarning
 from tsfm.models.presets import PresetModel
 
 PRESETS = ["smamba", "spacetime"]
@@ -72,6 +72,38 @@ def test_the_seed_is_random_state():
     assert not one["predictions"].equals(other["predictions"])
 
 
+def test_the_seed_of_a_file_counts_unless_another_is_given(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: smamba\ntraining: {epochs: 1, seed: 3}\n")
+    of_file, same, other = (
+        untrained("smamba", random_state=seed).finetune(table(), config=path).predict()
+        for seed in (None, 3, 4)
+    )
+    pd.testing.assert_frame_equal(of_file, same)
+    assert not of_file["predictions"].equals(other["predictions"])
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan")])
+def test_a_time_limit_must_leave_time(minutes):
+    with pytest.raises(ValueError, match=r"max_minutes=.* must be above 0"):
+        untrained("smamba").finetune(table(), max_minutes=minutes)
+    with pytest.raises(TypeError, match="number of minutes"):
+        untrained("smamba").finetune(table(), max_minutes="5")
+
+
+def test_a_series_that_is_constant_in_training_is_named_and_left_out():
+    frame = table(3)
+    rows = np.flatnonzero(frame["meter"] == "m1")
+    frame.loc[rows[:100], "load"] = 0.1
+    with pytest.warns(UserWarning, match="Series m1 are constant"):
+        trained = untrained("smamba").finetune(frame, epochs=1)
+    assert trained.training_["validation_error"].max() < 10
+    assert trained.predict()["predictions"].notna().all()
+    frame["load"] = 0.1
+    with pytest.raises(ValueError, match=r"all series \(m0, m1, m2\) are constant"):
+        untrained("smamba").finetune(frame, epochs=1)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_untrained_preset_says_to_call_finetune(preset):
     for call in (
@@ -102,7 +134,42 @@ def test_series_of_one_system_should_end_together():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnalignedWarning)
-        untrained("spacetime").finetune(table(shorter=5), epochs=1)
+        untrained("spacetime").finetune(table(shorter=5), epochs=1).predict()
+    together = untrained("smamba").finetune(table(), epochs=1)
+    with pytest.warns(UnalignedWarning, match="end at 2 different times"):
+        together.predict(table(shorter=5))
+
+
+def reordered(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    return pd.concat([frame[frame["meter"] == name] for name in order], ignore_index=True)
+
+
+def test_variates_are_read_in_the_order_of_training(tmp_path):
+    import warnings
+
+    frame = table(3)
+    trained = untrained("smamba").finetune(frame, epochs=1)
+    assert trained.model.series_names == ("m0", "m1", "m2")
+    trained.save(tmp_path)
+    expected = trained.predict().set_index(["meter", "time"]).sort_index()
+    turned = reordered(frame, ["m2", "m0", "m1"])
+    for forecaster in (trained, Forecaster.load(tmp_path)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", VariateWarning)
+            answer = forecaster.predict(turned)
+        assert list(answer["meter"].unique()) == ["m2", "m0", "m1"]
+        answer = answer.set_index(["meter", "time"]).sort_index()
+        pd.testing.assert_frame_equal(answer, expected)
+
+
+def test_other_variates_than_in_training_are_named():
+    frame = table(3)
+    trained = untrained("smamba").finetune(frame, epochs=1)
+    other = reordered(frame, ["m2", "m1"]).replace({"meter": {"m1": "new"}})
+    with pytest.warns(VariateWarning, match="new 'new', missing 'm0', 'm1'"):
+        answer = trained.predict(other)
+    assert list(answer["meter"].unique()) == ["m2", "new"]
+    assert answer["predictions"].notna().all()
 
 
 def test_short_series_get_a_short_context():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import warnings
 from pathlib import Path
@@ -259,13 +260,46 @@ def test_frames_are_not_touched_and_errors_leave_no_trace() -> None:
     before = forecaster.predict()
     with pytest.raises(DataError, match=r"Series 'a', row 0: .* does not follow the last row"):
         forecaster.update(new)
-    with pytest.raises(DataError, match=r"\(1 such|does not follow"):
-        forecaster.update(up_to(df, 212, 209))
+    with pytest.raises(
+        DataError, match=r"Series 'b', row 2: .* does not follow .*\(2 such rows\)"
+    ):
+        forecaster.update(up_to(df, 212, 209).iloc[::-1])
     same(forecaster.predict(), before)
     pd.testing.assert_frame_equal(old, copies[0])
     pd.testing.assert_frame_equal(new, copies[1])
     new.loc[:, "target"] = 0.0
     same(forecaster.predict(), before)
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    df = long()
+    one = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    for n in range(200, 211):  # phases of different ages
+        before = one.update(up_to(df, n + 1, n)).predict()
+    two = copy.copy(one)
+    same(two.predict(), before, 0)
+    after = two.update(up_to(df, 240, 211)).predict()
+    same(one.predict(), before, 0)
+    assert one._growth.stream.lengths.tolist() == [211, 211]
+    same(one.update(up_to(df, 240, 211)).predict(), after, 0)
+    shared = Forecaster(MODEL, prediction_length=5)  # one that shares all that is remembered
+    shared.__dict__.update(two.__dict__)
+    shared.update(up_to(df, 260, 240)).predict()
+    same(two.predict(), Forecaster(MODEL, prediction_length=5).fit(up_to(df, 240)).predict())
+
+
+def test_no_rows_change_nothing() -> None:
+    df = long()
+    forecaster = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    forecaster.update(up_to(df, 210, 200))
+    before, growth = forecaster.predict(), forecaster._growth
+    for nothing in (df.iloc[:0], df["target"].iloc[:0], [], (), np.empty(0), pd.DataFrame()):
+        assert forecaster.update(nothing) is forecaster
+    assert forecaster._growth is growth
+    same(forecaster.predict(), before, 0)
+    for wrong in (pd.DataFrame(index=range(3)), np.array(5.0), {}, "", np.empty((3, 0))):
+        with pytest.raises((DataError, TypeError)):
+            forecaster.update(wrong)
 
 
 def test_samples_follow_the_new_rows() -> None:

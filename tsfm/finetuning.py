@@ -11,17 +11,13 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from tsfm.arguments import check_forecaster, positive_int
-from tsfm.frames.errors import DataWarning, warn
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Data, Float64
+from tsfm.frames.variates import warn_unaligned
 
 if TYPE_CHECKING:
     from tsfm.forecaster import Forecaster
     from tsfm.training.finetune import FinetuneResult
-
-
-class UnalignedWarning(DataWarning):
-    """Series that are read as one system do not end at the same time."""
 
 
 class FinetunableEstimator(BaseEstimator):  # type: ignore[misc]
@@ -38,7 +34,8 @@ class FinetunableEstimator(BaseEstimator):  # type: ignore[misc]
         """Trains the preset that `model` names, "smamba" or "spacetime", on the series.
 
         This is the only method that trains. `prediction_length` is the horizon that is trained,
-        `context_length` the history that is read, `random_state` the seed (0 if None).
+        `context_length` the history that is read, `random_state` the seed (that of the
+        file if None, else 0).
 
         Parameters
         ----------
@@ -48,7 +45,7 @@ class FinetunableEstimator(BaseEstimator):  # type: ignore[misc]
         config
             YAML file like `configs/finetune/smamba.yaml`; the preset's defaults if left out.
         epochs, max_minutes
-            Bounds of the training, which ends earlier when it no longer helps.
+            Bounds of the training, which ends earlier when it no longer helps; minutes above 0.
 
         Returns
         -------
@@ -59,7 +56,8 @@ class FinetunableEstimator(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            `model` is no preset, there is no horizon, or the series are too short.
+            `model` is no preset, there is no horizon, a bound is not positive, or the series are
+            too short or all constant.
 
         Examples
         --------
@@ -87,7 +85,8 @@ def finetuned(
     ----------
     forecaster
         Its `model` names the preset; `prediction_length`, `context_length`, `device`,
-        `random_state` (0 if None) and `verbose` are those of the training. It is not changed.
+        `random_state` (that of the file, or 0, if None) and `verbose` are those of the training.
+        It is not changed.
     panel
         The series.
     config
@@ -101,7 +100,7 @@ def finetuned(
         The model is no preset, there is no horizon, or the series are too short.
     """
     from tsfm.models.hub import DEFAULT_MODEL, PRESETS
-    from tsfm.training.finetune import finetune
+    from tsfm.training.finetune import check_minutes, finetune
     from tsfm.training.finetune_config import read_recipe
 
     preset = forecaster.model
@@ -114,10 +113,12 @@ def finetuned(
     if forecaster.prediction_length is None:
         raise ValueError("prediction_length is not set: training needs it in Forecaster(...).")
     check_forecaster(clone(forecaster).set_params(model=DEFAULT_MODEL))
+    check_minutes(max_minutes)
     horizon = positive_int(forecaster.prediction_length, "prediction_length")
-    series = [values for values in panel.values if not np.isnan(values).all()]
+    rows = np.flatnonzero(panel.has_values)
+    series = [panel.values[i] for i in rows.tolist()]
     if preset == "smamba":
-        _warn_unaligned(panel)
+        warn_unaligned(panel, rows)
     sizes = {"prediction_length": horizon, "context_length": forecaster.context_length}
     if config is None and forecaster.context_length is None:
         sizes["context_length"] = _context_length(preset, horizon, series)
@@ -130,6 +131,7 @@ def finetuned(
         max_minutes=max_minutes,
         device=forecaster.device,
         progress=bool(forecaster.verbose),
+        names=[panel.label(i) for i in rows.tolist()],
     )
     trained: Forecaster = clone(forecaster).set_params(model=result.model)
     trained._remember(panel)
@@ -153,16 +155,3 @@ def _context_length(preset: str, horizon: int, series: list[Float64]) -> int:
 
     longest = max(map(len, series), default=0)
     return min(preset_config(preset).context_length, max(horizon, longest // 3, 1))
-
-
-def _warn_unaligned(panel: Panel) -> None:
-    ends = {
-        (freq.alias, int(last)) for freq, last in zip(panel.frequencies, panel.last, strict=True)
-    }
-    if len(ends) > 1:
-        warn(
-            f"The {len(panel)} series end at {len(ends)} different times or have different "
-            "frequencies; smamba reads them as one system and aligns them at their last rows. "
-            "Cut them at a common time, or take spacetime, which reads each on its own.",
-            UnalignedWarning,
-        )

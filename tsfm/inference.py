@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tsfm.frames.errors import AllMissingWarning, some, warn
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Float64
+from tsfm.frames.variates import training_order, warn_unaligned
 from tsfm.loading import ForecastModel, Quantiles
 
 if TYPE_CHECKING:
@@ -125,6 +126,10 @@ class ModelCall:
                 AllMissingWarning,
             )
         rows = np.flatnonzero(readable)
+        variates = getattr(self.model, "variate_names", None)
+        if variates is not None:  # a model that reads the series as one system
+            warn_unaligned(panel, rows)
+            rows = training_order(panel, rows, variates)
         seasons = panel.season_lengths
         options: dict[str, Any] = {
             "mode": self.mode,

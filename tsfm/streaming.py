@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -60,7 +61,7 @@ class Growth:
         lowest = _lowest(added)
         n_old = len(self.panel)
         lowest[:n_old] = np.minimum(lowest[:n_old], self.lowest)
-        stream = self.stream
+        stream, self.stream = self.stream, None  # handed on: it is that of the grown series now
         if stream is not None:
             try:
                 stream.update(added[:n_old])
@@ -68,6 +69,10 @@ class Growth:
             except ValueError:  # too large a value, which the next forecast will name
                 stream = None
         return Growth(panel, lowest, stream)
+
+    def copied(self) -> Growth:
+        """The same, with a stream that goes its own way."""
+        return replace(self, stream=copy.copy(self.stream))
 
     @property
     def has_forgotten(self) -> bool:
@@ -97,6 +102,13 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
 
     _growth: Growth | None = None
 
+    def __copy__(self) -> UpdatableEstimator:
+        """A forecaster that knows the same and goes its own way."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._growth = self._growth.copied() if self._growth else None
+        return other
+
     def update(self, X_new: Data) -> Forecaster:
         """Adds rows to the remembered series; `predict` then forecasts what follows them.
 
@@ -111,7 +123,8 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X_new
-            New rows in the form that `fit` was given. They are copied, not changed.
+            New rows in the form that `fit` was given. They are copied, not changed. None at all
+            change nothing.
 
         Returns
         -------
@@ -143,6 +156,8 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
             raise NotFittedError(
                 "This Forecaster remembers no series to add to: call fit(X) first."
             )
+        if _has_no_rows(X_new):
+            return forecaster
         model = load_model(forecaster.model, forecaster.device)
         keep = max(KEPT_ROWS, 8 * getattr(model, "max_context", 0))
         new = read(X_new, **forecaster._names(X_new, fitted=True))
@@ -208,6 +223,12 @@ def load_growth(folder: Path, panel: Panel) -> Growth | None:
     lowest = tensors.pop("lowest").numpy()
     state = {name.removeprefix("stream."): tensor for name, tensor in tensors.items()}
     return Growth(panel, lowest, saved=state or None)
+
+
+def _has_no_rows(data: Data) -> bool:
+    if isinstance(data, list | tuple):
+        return not data
+    return bool(getattr(data, "shape", ())[:1] == (0,))
 
 
 def _lowest(series: tuple[Float64, ...] | list[Float64]) -> Float64:

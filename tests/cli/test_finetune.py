@@ -44,13 +44,57 @@ def test_train_then_forecast(runner, csv, tmp_path, preset):
     assert table["predictions"].notna().all()
 
 
-def test_seed_columns_and_time_limit_are_handed_on(runner, csv, tmp_path):
+def test_columns_are_handed_on(runner, csv, tmp_path):
     out = tmp_path / "model"
     words = ["finetune", str(csv), "--preset", "smamba", "-n", "3", "--out", str(out)]
-    words += ["--timestamp-col", "day", "--target-col", "east", "--seed", "4"]
-    result = runner.invoke(app, [*words, "--max-minutes", "0", "--no-progress"])
+    words += ["--timestamp-col", "day", "--target-col", "east", "--epochs", "1"]
+    result = runner.invoke(app, [*words, "--no-progress"])
     assert result.exit_code == 0, result.output
     assert "1 series, 1 epochs" in result.stderr
+    assert json.loads((out / "config.json").read_text())["series_names"] == ["east"]
+
+
+def test_the_seed_is_the_given_one_else_that_of_the_file(runner, csv, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: smamba\ntraining: {epochs: 1, seed: 3}\n")
+    words = ["finetune", str(csv), "--preset", "smamba", "-n", "3", "--config", str(path)]
+    weights = {}
+    for name, seed in (("file", []), ("three", ["--seed", "3"]), ("four", ["--seed", "4"])):
+        out = tmp_path / name
+        result = runner.invoke(app, [*words, *seed, "--out", str(out), "--no-progress"])
+        assert result.exit_code == 0, result.output
+        weights[name] = (out / "model.safetensors").read_bytes()
+    assert weights["file"] == weights["three"] != weights["four"]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1"])
+def test_a_time_limit_must_leave_time(runner, csv, tmp_path, minutes):
+    words = ["finetune", str(csv), "--preset", "smamba", "-n", "3", "--out", str(tmp_path / "m")]
+    result = runner.invoke(app, [*words, "--max-minutes", minutes, "--no-progress"])
+    assert result.exit_code == 2
+    assert "is not above 0" in result.output + result.stderr
+
+
+def test_a_time_limit_ends_the_run(runner, csv, tmp_path):
+    out = tmp_path / "model"
+    words = ["finetune", str(csv), "--preset", "smamba", "-n", "3", "--out", str(out)]
+    words += ["--epochs", "100000", "--max-minutes", "0.01", "--no-progress"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((out / "training.json").read_text())) < 100000
+
+
+def test_a_failed_run_leaves_no_folder(runner, csv, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    words = ["finetune", str(csv), "--preset", "smamba", "-n", "90", "--no-progress", "--out"]
+    for out in (tmp_path / "new" / "model", kept):
+        assert runner.invoke(app, [*words, str(out)]).exit_code == 2
+    assert not (tmp_path / "new").exists()
+    assert kept.is_dir()
+    result = runner.invoke(app, ["forecast", str(csv), "-n", "3", "--model", str(kept)])
+    assert result.exit_code == 2
+    assert "tsfm finetune" in result.stderr
 
 
 def test_errors_are_one_line(runner, csv, tmp_path):
@@ -84,3 +128,18 @@ def test_evaluate_longterm(runner, tmp_path):
     assert read["run"]["seed"] == 2
     missing = runner.invoke(app, [*words, "--config", "no.yaml"])
     assert missing.exit_code == 2
+
+
+def test_evaluate_longterm_takes_the_lengths_of_the_file(runner, tmp_path):
+    table = pd.DataFrame({"dim_name": ["OT"], "target": [np.sin(np.arange(300) / 4)]})
+    table.to_parquet(tmp_path / "exchange_rate.parquet")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "preset: smamba\nmodel: {context_length: 20, prediction_length: 5, d_model: 8}\n"
+    )
+    words = ["evaluate", "longterm", "--data", str(tmp_path), "--dataset", "exchange_rate"]
+    words += ["--config", str(path), "--epochs", "1", "--no-progress"]
+    for flags, expected in (([], "20 -> 5"), (["-n", "7"], "20 -> 7")):
+        result = runner.invoke(app, [*words, *flags])
+        assert result.exit_code == 0, result.output
+        assert f"1 series, {expected}, all" in result.stdout

@@ -156,19 +156,46 @@ def test_what_does_not_follow_is_refused_by_name():
     series = pd.Series(np.arange(40.0), axis("hours"), name="load")
     panel = to_panel(series[:30])
     late = r"Series 'load', row 1: 2024-01-02 05:00:00 does not follow the last row remembered, "
-    with pytest.raises(DataError, match=late + r"2024-01-02 05:00:00: |" + late):
+    with pytest.raises(DataError, match=late + r"2024-01-02 05:00:00\. Only rows that follow"):
         put(panel, series.iloc[[30, 29]])
     with pytest.raises(DataError, match=r"\(30 such rows\)"):
         put(panel, series)
     half = series[30:].copy()
     half.index = half.index + pd.Timedelta("30min")
-    with pytest.raises(DataError, match=r"'load'.* not on its 'h' grid"):
+    off = r"'load', row 0: 2024-01-02 06:30:00 is not on its 'h' grid, .* \(10 such rows\)"
+    with pytest.raises(DataError, match=off):
         put(panel, half)
     with pytest.raises(DataError, match="duplicate timestamps"):
         put(panel, pd.concat([series[30:], series[35:]]))
     far = pd.Series([1.0], [pd.Timestamp("2224-01-01")], name="load")
-    with pytest.raises(DataError, match="Check that timestamp"):
+    gap = r"row 0: 2224-01-01 leaves 1753122 rows missing after 2024-01-02 05:00:00\. Check that "
+    with pytest.raises(DataError, match=gap):
         put(to_panel(series[:30].set_axis(series.index[:30].as_unit("s"))), far)
+    with pytest.raises(DataError, match=r"row 2: 2224-01-01 leaves .* after 2024-01-02 07:00:00"):
+        put(panel, pd.concat([series[30:32], far]))
+
+
+@pytest.mark.parametrize("year", [1500, 2300])
+def test_times_beyond_the_range_of_the_remembered_ones_are_named(year):
+    series = pd.Series(np.arange(40.0), axis("hours").as_unit("ns"), name="load")
+    far = pd.Series([1.0, 2.0], np.array(["2024-01-02T06", f"{year}-01-01"], "M8[s]"), name="load")
+    with pytest.raises(DataError, match=rf"'load', row 1: {year}-01-01 is beyond .* 1677 to 2262"):
+        put(to_panel(series[:30]), far)
+
+
+def test_messages_know_of_the_new_rows_only_and_offer_what_there_is():
+    hours = axis("hours").repeat(2)
+    frame = pd.DataFrame({"item_id": ["x", "y"] * 40, "timestamp": hours, "target": 1.0})
+    panel, late = to_panel(frame[:60]), frame[60:].copy()
+    late.loc[65, "timestamp"] += pd.Timedelta("7min")
+    with pytest.raises(DataError, match=r"Series 'y', row 5: .* goes on from .* 05:00:00\. ") as e:
+        put(panel, late)
+    assert "freq=" not in str(e.value)
+    odd = ["2024-01-02 06:00", "2024-01-02 06:30", "2024-01-02 07:00"]
+    fresh = pd.DataFrame({"item_id": "z", "timestamp": pd.to_datetime(odd), "target": 1.0})
+    with pytest.raises(DataError, match=r"begin with these rows: .*'z'.* set_params\(freq=") as e:
+        extend(panel, read(fresh, **panel.layout.arguments), "h", "insert", "raise", 100)
+    assert panel.lengths.tolist() == [30, 30]
 
 
 def test_other_kinds_of_rows_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tsfm.models import TSFM, ModelConfig, Stream
-from tsfm.models.history import History
+from tsfm.models.longcontext import calibrate_long_context
 
 PATCH, LONGEST = 8, 128
 RECURRENT = ("companion", "mamba1", "mamba2")
@@ -147,6 +148,7 @@ def test_a_fresh_anchor_is_a_forecast_from_scratch(model):
 
 def test_a_transformer_reads_the_last_context_each_time():
     model, x = MODELS["transformer"], wave(300)
+    Stream(model).load_state_dict(Stream(model, [x]).state_dict())  # has a state, of values only
     stream = model.stream([x[:250]], [12])
     for time in (250, 251, 300):
         stream.update([x[stream.lengths[0] : time]])
@@ -278,6 +280,48 @@ def test_states_of_others_are_refused(model):
     assert empty.forecast(3).quantiles.shape == (0, 3, 9)
 
 
+def test_a_copy_goes_its_own_way(model):
+    x = wave(250, missing=0)
+    one = Stream(model, [x[:200]], [12])
+    one.forecast(PATCH)
+    two = copy.copy(one)
+    before, after = one.forecast(PATCH).quantiles, []
+    for stream in (two, one):
+        stream.add([x])
+        for k in range(200, 250):
+            stream.update([[x[k]], []])
+            after.append(stream.forecast(PATCH).quantiles)
+        if stream is two:
+            assert one.lengths.tolist() == [200]
+            np.testing.assert_array_equal(one.forecast(PATCH).quantiles, before)
+    np.testing.assert_array_equal(after[:50], after[50:])
+
+
+@pytest.mark.parametrize("name", ["mamba1", "mamba2"])
+@pytest.mark.parametrize("rule", ["filter", "rescale"])
+def test_a_model_for_longer_contexts_is_read_as_a_whole(name, rule):
+    slow = make(name)
+    with torch.no_grad():
+        for key, parameter in slow.network.named_parameters():
+            if key.endswith("A_log"):
+                parameter -= 3  # so that there are global heads, whose steps are limited
+    x = wave(5 * LONGEST, missing=0)
+    extended = calibrate_long_context(slow, [x], 4 * LONGEST, rule=rule)
+    assert slow.keeps_state
+    assert not extended.keeps_state
+    known = 2 * LONGEST
+    stream = Stream(extended, [x[:known]], [12], **FROZEN)
+    for k in range(known, known + 3 * PATCH, 5):
+        stream.update([x[k : k + 5]])
+        wanted = extended.forecast([x[: k + 5]], PATCH, season_lengths=[12], non_negative=False)
+        np.testing.assert_allclose(stream.forecast(PATCH).quantiles, wanted.quantiles, atol=1e-9)
+    other = Stream(extended, **FROZEN)
+    other.load_state_dict(stream.state_dict())
+    np.testing.assert_array_equal(
+        other.forecast(PATCH).quantiles, stream.forecast(PATCH).quantiles
+    )
+
+
 def test_memory_is_bounded_and_what_does_not_fit_is_read_as_a_whole(model, monkeypatch):
     x = wave(400, missing=0)
     one = Stream(model, [x[:200]], **FROZEN)
@@ -338,23 +382,3 @@ def test_inputs_are_copied_and_errors_leave_no_trace(model):
         Stream(model, context_length=0)
     with pytest.raises(ValueError, match="keeps no state"):
         MODELS["transformer"].network.blank_memory(2)
-
-
-@given(
-    capacity=st.integers(1, 30),
-    sizes=st.lists(st.integers(0, 80), max_size=12),
-)
-@settings(max_examples=60, deadline=None)
-def test_histories_keep_the_end_of_what_came(capacity, sizes):
-    rng, history = np.random.default_rng(0), History(capacity)
-    everything = np.empty(0)
-    for size in sizes:
-        new = np.where(rng.random(size) < 0.3, np.nan, rng.normal(size=size))
-        history.append(new)
-        everything = np.concatenate([everything, new])
-        assert history.time == len(everything)
-        np.testing.assert_array_equal(history.tail(history.kept), everything[-capacity:])
-        finite = np.flatnonzero(np.isfinite(everything))
-        assert history.first == (finite[0] if len(finite) else None)
-        assert history.length == (len(everything) - finite[0] if len(finite) else 0)
-        assert history.lowest == min(everything[finite], default=np.inf)

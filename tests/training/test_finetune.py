@@ -65,13 +65,48 @@ def test_patience_and_time_end_a_run():
     result = finetune(waves(), SMALL, patient, max_minutes=0.005, device="cpu")
     assert result.stopped == "time"
     assert len(result.history) < 1000
-    none = finetune(waves(), SMALL, FinetuneConfig(), max_minutes=0.0, device="cpu")
-    assert none.model.forecast(waves(), 4).median.shape == (2, 4)
 
 
-def test_windows_per_epoch_bounds_the_steps():
-    settings = FinetuneConfig(epochs=1, windows_per_epoch=10, batch_size=10)
-    assert finetune(waves(), SMALL, settings, device="cpu").n_windows > 10
+def test_a_time_limit_that_leaves_no_step_is_an_error():
+    with pytest.raises(ValueError, match="before the first step, so nothing was trained"):
+        finetune(waves(), SMALL, max_minutes=1e-9, device="cpu")
+
+
+def test_less_than_an_epoch_is_said(monkeypatch):
+    clock = iter(np.arange(0.0, 1e6, 1.0))
+    monkeypatch.setattr("tsfm.training.finetune.time.monotonic", lambda: next(clock))
+    settings = FinetuneConfig(epochs=3, batch_size=8)
+    with pytest.warns(UserWarning, match=r"over after \d of the \d+ steps of the first epoch"):
+        result = finetune(waves(), SMALL, settings, max_minutes=5 / 60, device="cpu")
+    assert (result.stopped, len(result.history)) == ("time", 1)
+
+
+@pytest.mark.parametrize(("windows", "steps"), [(10, 1), (25, 3), (None, 14)])
+def test_windows_per_epoch_bounds_the_steps(monkeypatch, windows, steps):
+    taken = []
+    step = torch.optim.AdamW.step
+
+    def counted(self, *args):
+        taken.append(1)
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    settings = FinetuneConfig(epochs=2, windows_per_epoch=windows, batch_size=10)
+    assert finetune(waves(), SMALL, settings, device="cpu").n_windows == 133
+    assert len(taken) == 2 * steps
+
+
+@pytest.mark.parametrize("config", [SMALL, LOOP], ids=lambda config: config.kind)
+def test_a_series_that_is_constant_in_training_does_not_decide(config):
+    late = np.full(200, 0.1)  # its standard deviation is 1e-17, not zero
+    late[170:] = np.random.default_rng(1).normal(size=30)
+    settings = FinetuneConfig(epochs=2)
+    with pytest.warns(UserWarning, match="Series 2 are constant"):
+        result = finetune([*waves(), late], config, settings, device="cpu")
+    assert all(epoch.validation_error < 10 for epoch in result.history)
+    assert result.model.intervals.half_widths.max() < 100
+    with pytest.raises(ValueError, match=r"all series \(0, 1\) are constant"):
+        finetune([late, late], config, settings, device="cpu")
 
 
 def test_gaps_are_no_values():

@@ -46,6 +46,41 @@ def test_schedules():
     assert constant.learning_rate_at(9.0) == 2.0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 2.5),
+        ("patience", True),
+        ("windows_per_epoch", 0),
+        ("validation_windows", 0),
+        ("seed", -1),
+        ("seed", None),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "fast"),
+        ("clip", 0.0),
+        ("clip", float("inf")),
+        ("weight_decay", -0.1),
+        ("warmup_epochs", -1.0),
+        ("validation_share", 0.0),
+    ],
+)
+def test_fields_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        FinetuneConfig(**{name: value})
+
+
+def test_a_broken_or_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.yaml does not exist; look in configs"):
+        read_recipe(tmp_path / "no.yaml")
+    path = tmp_path / "odd.yaml"
+    path.write_text("preset: [smamba\n")
+    with pytest.raises(ValueError, match=r"odd\.yaml is no YAML: .* Correct it"):
+        read_recipe(path)
+    path.write_text("preset: smamba\ntraining: 3\n")
+    with pytest.raises(ValueError, match=r"odd\.yaml: training must hold names and values"):
+        read_recipe(path)
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="schedule='linear'"):
         FinetuneConfig(schedule="linear")

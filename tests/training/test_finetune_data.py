@@ -76,6 +76,19 @@ def test_too_short_is_an_error_that_says_how_much_is_needed():
         cut([np.concatenate([np.arange(50.0), np.full(30, np.nan)])])
 
 
+def test_scaling_mean_needs_one_unit():
+    wave = np.sin(np.arange(100.0))
+    with pytest.warns(UserWarning, match=r"series big has .*, series small of") as caught:
+        cut([wave, 3 * wave, 12 * wave], names=["small", "middle", "big"])
+    assert len(caught) == 1
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cut([wave, 9 * wave])
+        cut([wave, 100 * wave], standardise=True)
+
+
 def test_evenly():
     index = np.arange(10)
     assert evenly(index, 10) is index

@@ -60,10 +60,25 @@ ConfigOption = Annotated[
 EpochsOption = Annotated[
     int | None, typer.Option(min=1, help="Most passes over the data. Default: 10 or 30.")
 ]
+
+
+def above_zero(value: float | None) -> float | None:
+    """Refuse a time limit in which nothing can be done."""
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{value:g} is not above 0; leave it out for no limit")
+    return value
+
+
 MaxMinutesOption = Annotated[
-    float | None, typer.Option(min=0.0, help="Stop after so many minutes; keep the best so far.")
+    float | None,
+    typer.Option(
+        callback=above_zero, help="Stop after so many minutes (above 0); keep the best so far."
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of weights and order of windows.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="Seed of weights and order of windows. Default: the file's, or 0."),
+]
 ProgressOption = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 
@@ -77,7 +92,7 @@ def finetune(
     config: ConfigOption = None,
     epochs: EpochsOption = None,
     max_minutes: MaxMinutesOption = None,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     id_col: IdColOption = None,
     timestamp_col: TimestampColOption = None,
     target_col: TargetColOption = None,
@@ -104,7 +119,9 @@ def finetune(
 
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     tables.need_writable(out / "config.json")
+    context.call_on_close(lambda: _remove_empty(made))
     columns = {"id_col": id_col, "timestamp_col": timestamp_col}
     frame, warned = _read(
         file, target_col or [], **columns, date_format=date_format, timezone=timezone
@@ -139,6 +156,14 @@ def finetune(
         f"(mean square error {best['validation_error']:.4g} in units of each series)"
     )
     note(f"the model is in {out}: tsfm forecast FILE -n {prediction_length} --model {out}")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Take back folders, innermost first, that nothing was written into."""
+    for folder in folders:
+        if not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def _save(trained: Forecaster, out: Path) -> None:

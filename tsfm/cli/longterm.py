@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from tsfm.cli.finetune import above_zero
+
 EPILOG = """\
 [bold]Examples[/bold]
 
@@ -35,13 +37,23 @@ Preset = Annotated[
     typer.Option(help="What to train. Default: what --config names, else smamba."),
 ]
 Config = Annotated[Path | None, typer.Option(help="YAML file with sizes and optimisation.")]
-ContextLength = Annotated[int, typer.Option(min=1, help="Steps of history per window.")]
-PredictionLength = Annotated[int, typer.Option("--prediction-length", "-n", min=1)]
+ContextLength = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Steps of history per window. Default: the file's, else 96 (spacetime: 336)."
+    ),
+]
+PredictionLength = Annotated[
+    int | None,
+    typer.Option("--prediction-length", "-n", min=1, help="Default: the file's, else 96."),
+]
 Variate = Annotated[
     list[str] | None, typer.Option(help="Only this series, such as OT; repeat for several.")
 ]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Most passes over the data.")]
-MaxMinutes = Annotated[float | None, typer.Option(min=0.0, help="Bound of the training.")]
+MaxMinutes = Annotated[
+    float | None, typer.Option(callback=above_zero, help="Bound of the training.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training. Default: the file's, or 0.")]
 Out = Annotated[Path | None, typer.Option(metavar="JSON", help="Write the report here too.")]
 Device = Annotated[str, typer.Option(help="Torch device, or auto.")]
@@ -53,8 +65,8 @@ def longterm(
     dataset: Dataset,
     preset: Preset = None,
     config: Config = None,
-    context_length: ContextLength = 96,
-    prediction_length: PredictionLength = 96,
+    context_length: ContextLength = None,
+    prediction_length: PredictionLength = None,
     variate: Variate = None,
     epochs: Epochs = None,
     max_minutes: MaxMinutes = None,
@@ -88,8 +100,8 @@ def longterm(
     task = LongTermTask.load(
         data,
         dataset,
-        context_length=context_length,
-        prediction_length=prediction_length,
+        context_length=model.context_length,
+        prediction_length=model.prediction_length,
         variates=variate,
     )
     result = finetune(

@@ -17,7 +17,8 @@ from tsfm.frames.frequency import Frequency
 from tsfm.frames.infer import Freq
 from tsfm.frames.panel import OnDuplicates, OnGaps, Panel, build
 from tsfm.frames.read import Float64, Records, bare
-from tsfm.frames.repair import groups, regularise
+from tsfm.frames.repair import _FREE_INSERTED, _MAX_INSERTED, groups, regularise
+from tsfm.frames.runs import Runs, local
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def extend(
     known = np.flatnonzero(match >= 0)
     for frequency, rows in groups([items.frequencies[i] for i in match[known].tolist()]):
         codes = known[rows]
+        _check_steps(new, codes, frequency, last[match[codes]], on_gaps)
         grid = _continued(new, codes, frequency, last[match[codes]], on_gaps, on_duplicates)
         for k, item in enumerate(match[codes].tolist()):
             inside = slice(int(grid.offsets[k]) + 1, int(grid.offsets[k + 1]))
@@ -86,7 +88,15 @@ def extend(
     fresh = np.flatnonzero(match < 0)
     if not len(fresh):
         return Extension(grown, tuple(added))
-    part = build(_rows_of(new, fresh), freq, on_gaps, on_duplicates, panel.frequencies[0])
+    try:
+        part = build(_rows_of(new, fresh), freq, on_gaps, on_duplicates, panel.frequencies[0])
+    except DataError as error:
+        if "freq=" not in str(error):
+            raise
+        raise DataError(
+            f"In series that begin with these rows: {error} (A Forecaster takes it with "
+            "set_params(freq=...); it holds for series that begin after that.)"
+        ) from error
     return Extension(_joined(grown, part), (*added, *part.values))
 
 
@@ -149,16 +159,30 @@ def _on_axis(panel: Panel, new: Records, match: Int64, last: Int64) -> Int64:
         return new.ticks
     old_rate, rate = cal.TICKS_PER_SECOND[old_unit], cal.TICKS_PER_SECOND[unit]
     if rate <= old_rate:
+        _check_range(new, old_rate // rate, old_unit)
         return new.ticks * (old_rate // rate)
     ticks, rest = np.divmod(new.ticks, rate // old_rate)
     if rest.any():
         row = int((rest != 0).argmax())
         raise DataError(
-            f"Series {new.label(int(new.codes[row]))}, row {row}: "
-            f"{new.axis.show(int(new.ticks[row]))} is finer than the resolution of the remembered "
+            f"{_name(new, row)} is finer than the resolution of the remembered "
             f"times ({old_unit}). Round the times."
         )
     return ticks
+
+
+def _check_range(new: Records, factor: int, unit: str) -> None:
+    """Ticks that are to become `factor` times as many must stay within 64 bits."""
+    beyond = np.abs(new.ticks) > np.iinfo(np.int64).max // factor
+    if beyond.any():
+        row = int(beyond.argmax())
+        known = pd.Timestamp.min.year, pd.Timestamp.max.year
+        span = f", which are {known[0]} to {known[1]}" if unit == "ns" else ""
+        raise DataError(
+            f"{_name(new, row)} is beyond the years that the resolution of the "
+            f"remembered times ({unit}) can hold{span}. Correct that time, or call fit with all "
+            "rows and times of a coarser resolution."
+        )
 
 
 def _check_follows(new: Records, match: Int64, last: Int64) -> None:
@@ -171,10 +195,61 @@ def _check_follows(new: Records, match: Int64, last: Int64) -> None:
     known = new.axis.show(int(before[row]))
     more = f" ({len(late)} such rows)" if len(late) > 1 else ""
     raise DataError(
-        f"Series {new.label(int(new.codes[row]))}, row {row}: {new.axis.show(int(new.ticks[row]))}"
-        f" does not follow the last row remembered, {known}{more}. Only rows that follow can be "
-        f"added: drop those up to {known}; to correct the past call fit with all rows."
+        f"{_name(new, row)} does not follow the last row remembered, {known}{more}. Only "
+        f"rows that follow can be added: drop those up to {known}; to correct the past call fit "
+        "with all rows."
     )
+
+
+def _check_steps(
+    new: Records,
+    codes: npt.NDArray[np.intp],
+    frequency: Frequency,
+    last: Int64,
+    on_gaps: OnGaps,
+) -> None:
+    """New rows must be on the grid that goes on from the last ones, and not absurdly far away."""
+    n = len(codes)
+    number = np.full(len(new.ids), -1, dtype=np.int64)
+    number[codes] = np.arange(n)
+    rows = np.flatnonzero(number[new.codes] >= 0)
+    item = np.concatenate([np.arange(n), number[new.codes[rows]]])
+    ticks = np.concatenate([last, new.ticks[rows]])
+    order = np.lexsort((ticks, item))  # the remembered row of each item comes first
+    starts = np.searchsorted(item[order], np.arange(n + 1))
+    runs = local(Runs(ticks[order], starts), new.axis, np.full(n, frequency.wall))
+    origin = np.repeat(runs.ticks[starts[:-1]], runs.lengths)
+    steps, on_grid = frequency.steps_between(origin, runs.ticks)
+    off = np.sort(order[~on_grid & (order >= n)])
+    if len(off):
+        more = f" ({len(off)} such rows)" if len(off) > 1 else ""
+        known = new.axis.show(int(last[item[off[0]]]))
+        raise DataError(
+            f"{_name(new, int(rows[off[0] - n]))} is not on its {frequency.alias!r} grid, which "
+            f"goes on from {known}{more}. Correct the time, resample the new rows to that grid, "
+            "or call fit with all rows for another frequency."
+        )
+    if on_gaps == "raise":  # any gap will be refused
+        return
+    gaps = np.diff(steps, prepend=0)
+    gaps[starts[:-1]] = 0
+    missing = np.add.reduceat(np.maximum(gaps - 1, 0), starts[:-1])
+    distinct = 1 + np.add.reduceat((gaps > 0).astype(np.int64), starts[:-1])
+    absurd = np.flatnonzero(missing > _MAX_INSERTED * distinct + _FREE_INSERTED)
+    if len(absurd):
+        begin, end = int(starts[absurd[0]]), int(starts[absurd[0] + 1])
+        at = begin + int(gaps[begin:end].argmax())
+        raise DataError(
+            f"{_name(new, int(rows[order[at] - n]))} leaves {int(gaps[at]) - 1} rows missing "
+            f"after {new.axis.show(int(ticks[order[at - 1]]))}. Check that timestamp, add the "
+            "rows between, or call fit with the rows from there on."
+        )
+
+
+def _name(new: Records, row: int) -> str:
+    """Series, number and time of a row, for messages."""
+    label, time = new.label(int(new.codes[row])), new.axis.show(int(new.ticks[row]))
+    return f"Series {label}, row {row}: {time}"
 
 
 def _rows_of(new: Records, codes: npt.NDArray[np.intp]) -> Records:

@@ -87,7 +87,8 @@ def resolve(name_or_dir: str | Path) -> Path:
     hint = f" The folder exists but holds no {_CONFIG}." if path.is_dir() else ""
     raise FileNotFoundError(
         f"No model {str(name_or_dir)!r}.{hint} Shipped models: {names}. "
-        "Give one of these names or a folder written by save_pretrained or `tsfm pretrain`."
+        "Give one of these names or a folder written by save_pretrained, `tsfm pretrain` or "
+        "`tsfm finetune`."
     )
 
 

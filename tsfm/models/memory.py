@@ -92,6 +92,12 @@ class PhaseStore:
         self.max_bytes = max_bytes
         self._phases: dict[tuple[int, int], Phase] = {}
 
+    def copied(self) -> PhaseStore:
+        """A store with the same phases, which goes its own way."""
+        other = PhaseStore(self.patch_length, self.max_age, self.max_bytes)
+        other._phases = dict(self._phases)  # phases are replaced, never changed
+        return other
+
     def __len__(self) -> int:
         """Number of phases kept."""
         return len(self._phases)

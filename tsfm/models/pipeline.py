@@ -135,8 +135,10 @@ class TSFM:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether the backbone is recurrent, so that streams go on from where they stopped."""
-        return hasattr(self.network.backbone, "initial_state")
+        """Whether streams can go on: a recurrent backbone, not calibrated for long contexts."""
+        backbone = self.network.backbone
+        limits = (n for name, n in backbone.named_buffers() if name.endswith("trained_tokens"))
+        return hasattr(backbone, "initial_state") and not any(n > 0 for n in limits)
 
     @property
     def device(self) -> torch.device:

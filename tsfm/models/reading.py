@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,13 @@ class Reader:
         self.seasons: list[int] = []
         self._patch = model.config.tokenizer.patch_length
         self.phases = PhaseStore(self._patch, max_age, max_memory)
+
+    def copied(self) -> Reader:
+        """A reader that knows the same and goes its own way; the model is shared."""
+        other = copy.copy(self)
+        other.histories, other.seasons = copy.deepcopy(self.histories), list(self.seasons)
+        other.phases = self.phases.copied()
+        return other
 
     @property
     def capacity(self) -> int:

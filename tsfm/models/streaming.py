@@ -36,8 +36,9 @@ class Stream:
     The statistics of a series (location, scale, lags, cycles) are those of the last context that
     was read as a whole, its anchor. A phase is read anew, and so anchored anew, when its context
     has grown by the share `max_age`, or when location or scale of the last context have moved by
-    more than `max_drift` times the scale. At most that whole pass is what a forecast costs; with a
-    transformer, which keeps no state, it is what every forecast costs.
+    more than `max_drift` times the scale. At most that whole pass is what a forecast costs; it is
+    what every forecast costs with a transformer, which keeps no state, and with a model from
+    `calibrate_long_context`, whose step sizes depend on the length of the whole context.
 
     Parameters
     ----------
@@ -97,6 +98,13 @@ class Stream:
         self.context_length = context_length
         self._reader = Reader(model, context_length, max_age, max_drift, max_memory)
         self.add(contexts, season_lengths)
+
+    def __copy__(self) -> Stream:
+        """A stream that knows the same and goes its own way; the model is shared."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._reader = self._reader.copied()
+        return other
 
     def __len__(self) -> int:
         """Number of series."""
@@ -265,7 +273,8 @@ class Stream:
                 "The state is that of a stream with context_length={:g}, max_age={:g} and "
                 "max_drift={:g}; make this one with the same.".format(*options)
             )
-        self._reader.phases.from_tensors(state, self._reader.template(), self.model.device)
+        if self.model.keeps_state:
+            self._reader.phases.from_tensors(state, self._reader.template(), self.model.device)
         kept = state["kept"].cumsum(0).numpy()
         self._reader.histories = [
             History.restored(self._reader.capacity, values, int(time), int(first), float(lowest))

@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -77,6 +78,7 @@ def finetune(
     max_minutes: float | None = None,
     device: str = "auto",
     progress: bool = False,
+    names: Sequence[str] | None = None,
 ) -> FinetuneResult:
     """Train a preset on some series, and measure its intervals on their last part.
 
@@ -97,11 +99,15 @@ def finetune(
     validation_length
         Steps held out at the end of every series, instead of `settings.validation_share`.
     max_minutes
-        Stop after so many minutes, in the middle of an epoch if need be.
+        Stop after so many minutes (above 0), in the middle of an epoch if need be; a warning
+        says when that was the first.
     device
         "auto", "cpu", "cuda", ...
     progress
         Whether to show a progress bar.
+    names
+        One per series, all different: kept in the model, which then knows the order of its
+        variates, and used in messages.
 
     Returns
     -------
@@ -110,8 +116,11 @@ def finetune(
 
     Raises
     ------
+    TypeError
+        If `max_minutes` is no number.
     ValueError
-        If a series is not numeric, the series are too short, or the training diverged.
+        If a series is not numeric, the series are too short or constant, `max_minutes` is not
+        positive or over before the first step, or the training diverged.
 
     Examples
     --------
@@ -123,6 +132,7 @@ def finetune(
     (2, 4)
     """
     settings = settings or FinetuneConfig.of(config.kind)
+    check_minutes(max_minutes)
     usable = check_contexts(series, None, max((np.size(x) for x in series), default=0))
     if not usable:
         raise ValueError("There is no series to train on.")
@@ -135,6 +145,7 @@ def finetune(
         standardise=config.scaling == "standard",
         validation_share=settings.validation_share,
         validation_length=validation_length,
+        names=names,
     )
     network = model.network.to(pick_device(device))
     deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
@@ -143,8 +154,29 @@ def finetune(
         history, stopped = _fit(network, windows, settings, deadline, progress)
     network.eval()
     model.intervals = _intervals(network, windows, settings)
+    model.series_names = None if names is None else tuple(names)
     best = min(history, key=lambda epoch: epoch.validation_error)
     return FinetuneResult(model, tuple(history), best, stopped, len(windows.train))
+
+
+def check_minutes(max_minutes: float | None) -> None:
+    """Refuse a time limit that is no positive number.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    ValueError
+        If it is not positive.
+    """
+    if max_minutes is None:
+        return
+    if isinstance(max_minutes, bool) or not isinstance(max_minutes, int | float | np.number):
+        raise TypeError(f"max_minutes={max_minutes!r} must be a number of minutes, or None.")
+    if not max_minutes > 0:
+        raise ValueError(
+            f"max_minutes={max_minutes!r} must be above 0; leave it out for no limit."
+        )
 
 
 def _fit(
@@ -172,11 +204,16 @@ def _fit(
             return settings.learning_rate_at(epoch + step / n_steps)
 
         losses = list(_steps(network, windows, index, optimizer, settings, rate, deadline, bar))
+        _check_progress(number, len(losses), n_steps)
+        if not losses:
+            stopped = "time"
+            break
         network.settle()
         error = _error(network, windows, validation)
         seconds = time.monotonic() - started
-        mean_loss = float(np.mean(losses)) if losses else math.nan
-        history.append(Epoch(number, mean_loss, error, seconds, network.diagnostics()))
+        history.append(
+            Epoch(number, float(np.mean(losses)), error, seconds, network.diagnostics())
+        )
         _log.info("%s", history[-1])
         bar.set_postfix(validation=f"{error:.4f}", refresh=False)
         since = 0 if error < best else since + 1
@@ -189,6 +226,23 @@ def _fit(
     network.load_state_dict(weights)
     network.settle()
     return history, stopped
+
+
+def _check_progress(epoch: int, done: int, n_steps: int) -> None:
+    """Say when the time was too short to train, or to see all windows once."""
+    if epoch > 0 or done == n_steps:
+        return
+    if done == 0:
+        raise ValueError(
+            "The time was over before the first step, so nothing was trained: allow more minutes "
+            "(max_minutes), or leave the limit out."
+        )
+    warnings.warn(
+        f"The time was over after {done} of the {n_steps} steps of the first epoch: the model has "
+        "not seen all windows once. Allow more minutes (max_minutes).",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _steps(

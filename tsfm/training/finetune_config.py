@@ -14,6 +14,27 @@ from tsfm.models.presets.config import PresetConfig, preset_config
 
 SCHEDULES = ("cosine", "halving", "constant")
 
+_WHOLE = {
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "validation_windows": 1,
+    "windows_per_epoch": 1,
+    "seed": 0,
+}
+"""Whole numbers, and the least they may be."""
+
+_REAL: dict[str, tuple[float, float, str]] = {
+    "learning_rate": (0.0, math.inf, "be positive and finite"),
+    "clip": (0.0, math.inf, "be positive and finite"),
+    "weight_decay": (0.0, math.inf, "be finite and not negative"),
+    "warmup_epochs": (0.0, math.inf, "be finite and not negative"),
+    "validation_share": (0.0, 1.0, "lie in (0, 1)"),
+}
+"""Numbers: the least and the bound above that they stay below, in figures and in words."""
+
+_MAY_BE_ZERO = ("weight_decay", "warmup_epochs")
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -55,14 +76,19 @@ class FinetuneConfig:
         """Check the fields."""
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule={self.schedule!r} must be one of {', '.join(SCHEDULES)}.")
-        for name in ("epochs", "batch_size", "patience", "validation_windows"):
+        for name, least in _WHOLE.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
-        if not 0 < self.validation_share < 1:
-            raise ValueError(f"validation_share={self.validation_share!r} must lie in (0, 1).")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate!r} must be positive.")
+            if name == "windows_per_epoch" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
+        for name, (low, high, words) in _REAL.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name}={value!r} must be a number.")
+            inside = low <= value < high and (value > 0 or name in _MAY_BE_ZERO)
+            if not inside:
+                raise ValueError(f"{name}={value!r} must {words}.")
 
     @classmethod
     def of(cls, kind: str, values: dict[str, Any] | None = None) -> FinetuneConfig:
@@ -131,7 +157,7 @@ def read_recipe(
     >>> model.prediction_length, training.schedule
     (24, 'cosine')
     """
-    file = {} if path is None else yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    file = {} if path is None else _read_yaml(Path(path))
     if not isinstance(file, dict) or set(file) - {"preset", "model", "training"}:
         raise ValueError(f"{path} must hold the entries preset, model and training, no others.")
     kind = preset or file.get("preset")
@@ -140,5 +166,25 @@ def read_recipe(
     parts = []
     for name, changes in (("model", model), ("training", training)):
         given = {key: value for key, value in (changes or {}).items() if value is not None}
-        parts.append({**(file.get(name) or {}), **given})
+        entries = file.get(name) or {}
+        if not isinstance(entries, dict):
+            raise ValueError(f"{path}: {name} must hold names and values, got {entries!r}.")
+        parts.append({**entries, **given})
     return preset_config(kind, parts[0]), FinetuneConfig.of(kind, parts[1])
+
+
+def _read_yaml(path: Path) -> Any:
+    """What a YAML file holds; the errors name it."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"config {path} does not exist; look in configs/finetune, or leave it out for the "
+            "defaults."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"config {path} is no YAML: {reason}. Correct it, or start from a copy of a file of "
+            "configs/finetune."
+        ) from None

@@ -60,6 +60,18 @@ def test_missing_short_and_constant_series(trained, series):
     assert np.isinf(holes[-1])
 
 
+def test_few_values_get_wider_intervals(trained):
+    def width(n: int) -> float:
+        x = np.resize([1.0, -1.0], n)  # deviation one, where n is even
+        lower, _, upper = trained.forecast([x], 1, (0.1, 0.5, 0.9)).quantiles[0, 0]
+        return upper - lower
+
+    full = width(36)
+    assert width(8) == pytest.approx(full)
+    assert width(6) == pytest.approx(1.3625 * full, rel=1e-3)
+    assert width(2) == pytest.approx(4.159 * full, rel=1e-3)
+
+
 def test_padding_is_like_missing_values(trained, series):
     short = series[0][-10:]
     padded = np.concatenate([np.full(30, np.nan), short])

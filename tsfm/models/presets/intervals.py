@@ -22,6 +22,11 @@ Array = NDArray[np.float64]
 COVERAGES = (*(i / 20 for i in range(1, 20)), 0.98, 0.99, 0.995)
 """Coverages at which the half-widths are kept."""
 
+_STUDENT = np.array([3.0777, 1.8856, 1.6377, 1.5332, 1.4759, 1.4398, 1.4149])
+"""90 % quantiles of Student's distribution with 1 to 7 degrees of freedom."""
+_STUDENT_LIMIT = 1.2816
+"""That of the normal distribution."""
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -99,6 +104,24 @@ class Intervals:
         widths = np.concatenate([half, grown])[:prediction_length]
         signed: Array = widths * np.sign(np.array(levels) - 0.5)
         return signed
+
+
+def widening(counts: NDArray[np.int64]) -> Array:
+    """Factor on a standard deviation of a few values, that of 80 % intervals of normal ones.
+
+    The interval for a further normal value from the mean and (biased) standard deviation of n is
+    sqrt((n + 1) / (n - 1)) times Student's quantile wide, instead of the normal one. From 8
+    values on, and for a single one, whose deviation is zero anyway, the factor is one.
+
+    Examples
+    --------
+    >>> widening(np.array([1, 2, 5, 100])).round(2).tolist()
+    [1.0, 4.16, 1.47, 1.0]
+    """
+    known = np.where((counts > 1) & (counts < 8), counts, 8)
+    ratio = np.sqrt((known + 1) / (known - 1)) * _STUDENT[known - 2] / _STUDENT_LIMIT
+    factor: Array = np.where(known < 8, ratio, 1.0)
+    return factor
 
 
 def _half_widths(errors: Array) -> Array | None:

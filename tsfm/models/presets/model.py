@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from tsfm.models.inputs import (
 )
 from tsfm.models.output import DECILES, ForecastOutput
 from tsfm.models.presets.config import PresetConfig, SMambaConfig, preset_config
-from tsfm.models.presets.intervals import Intervals
+from tsfm.models.presets.intervals import Intervals, widening
 from tsfm.models.presets.smamba import SMambaNetwork
 from tsfm.models.presets.spacetime import SpaceTimeNetwork
 from tsfm.models.presets.windows import Array, right_aligned, scaled
@@ -32,6 +32,7 @@ from tsfm.models.quantiles import check_levels, sample_paths
 PresetNetwork = SMambaNetwork | SpaceTimeNetwork
 
 _INTERVALS = "intervals.half_widths"
+_NAMES = "series_names"
 _VALUES_PER_PASS = 250_000
 
 
@@ -50,7 +51,8 @@ class PresetModel:
     left as missing. Missing values count neither in mean nor in standard deviation and enter as
     zero after scaling, that is as the window's mean. Quantiles are the point forecast plus
     quantiles of the errors on the windows held out in training (see `Intervals`), whose unit is
-    the context's standard deviation; the median is the point forecast.
+    the context's standard deviation, widened for contexts of two to seven values (see
+    `widening`); the median is the point forecast.
 
     Parameters
     ----------
@@ -58,11 +60,19 @@ class PresetModel:
         The network, already on its device.
     intervals
         Errors of the held-out windows; None for a network that was not trained.
+    series_names
+        Names of the series it was trained on, in their order; None if they had none.
     """
 
-    def __init__(self, network: PresetNetwork, intervals: Intervals | None = None) -> None:
+    def __init__(
+        self,
+        network: PresetNetwork,
+        intervals: Intervals | None = None,
+        series_names: tuple[str, ...] | None = None,
+    ) -> None:
         self.network = network.eval()
         self.intervals = intervals
+        self.series_names = series_names
 
     @classmethod
     def from_config(cls, config: PresetConfig, *, seed: int = 0) -> PresetModel:
@@ -90,7 +100,10 @@ class PresetModel:
 
         place = pick_device(device)
         folder = resolve(directory)
-        model = cls.from_config(preset_config(*preset_values(folder)))
+        kind, values = preset_values(folder)
+        names = values.pop(_NAMES, None)
+        model = cls.from_config(preset_config(kind, values))
+        model.series_names = None if names is None else tuple(names)
         weights = load_file(folder / "model.safetensors")
         half_widths = weights.pop(_INTERVALS, None)
         model.network.load_state_dict(weights)
@@ -103,10 +116,16 @@ class PresetModel:
         """Write `config.json` and `model.safetensors` into a folder."""
         from dataclasses import asdict
 
-        values = {"format_version": FORMAT_VERSION, "task": "forecast", "kind": self.config.kind}
+        values: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "task": "forecast",
+            "kind": self.config.kind,
+        }
         weights = dict(self.network.state_dict())
         if self.intervals is not None:
             weights[_INTERVALS] = torch.from_numpy(self.intervals.half_widths)
+        if self.series_names is not None:
+            values[_NAMES] = list(self.series_names)
         write_checkpoint(directory, {**values, **asdict(self.config)}, weights)
 
     @property
@@ -123,6 +142,14 @@ class PresetModel:
     def max_context(self) -> int:
         """Longest history, in steps, a forecast is based on."""
         return self.config.context_length
+
+    @property
+    def variate_names(self) -> tuple[str, ...] | None:
+        """Names that the series of a call should have, in their order.
+
+        Empty where they had none in training; None where each series is forecast on its own.
+        """
+        return (self.series_names or ()) if self.network.mixes_variates else None
 
     @property
     def device(self) -> torch.device:
@@ -204,6 +231,8 @@ class PresetModel:
             axis=0,
         )
         scale = scaled(torch.from_numpy(windows[0]), self.config.scaling)[2].numpy()  # [N, 1]
+        if self.config.scaling == "standard" and self.max_context >= 8:
+            scale = scale * widening(np.isfinite(windows[0]).sum(-1, keepdims=True))
         offsets = self.intervals.offsets(levels, horizon)
         floor = floors(series, non_negative)
         quantiles = points[..., None] + scale[..., None] * offsets

@@ -47,6 +47,22 @@ def right_aligned(series: Sequence[Array], length: int | None = None) -> Array:
     return matrix
 
 
+def spread_of(values: Array) -> float:
+    """Standard deviation of the finite values; zero where it is but rounding.
+
+    Examples
+    --------
+    >>> spread_of(np.array([1.0, np.nan, 3.0])), spread_of(np.full(9, 0.1))
+    (1.0, 0.0)
+    """
+    known = values[np.isfinite(values)]
+    peak = float(np.abs(known).max(initial=0.0))
+    if peak == 0:
+        return 0.0
+    relative = float((known / peak).std())  # squares must neither overflow nor vanish
+    return relative * peak if relative > _CONSTANT else 0.0
+
+
 def scaled(windows: Tensor, scaling: Scaling = "standard") -> tuple[Tensor, Tensor, Tensor]:
     """Windows around zero, and what undoes it: `window = z * scale + loc`.
 

@@ -17,7 +17,7 @@ from tsfm.frames.frequency import Frequency
 from tsfm.frames.infer import Freq
 from tsfm.frames.panel import OnDuplicates, OnGaps, Panel, build
 from tsfm.frames.read import Float64, Records, bare
-from tsfm.frames.repair import _FREE_INSERTED, _MAX_INSERTED, groups, regularise
+from tsfm.frames.repair import FREE_INSERTED, MAX_INSERTED, groups, regularise
 from tsfm.frames.runs import Runs, local
 
 
@@ -235,7 +235,7 @@ def _check_steps(
     gaps[starts[:-1]] = 0
     missing = np.add.reduceat(np.maximum(gaps - 1, 0), starts[:-1])
     distinct = 1 + np.add.reduceat((gaps > 0).astype(np.int64), starts[:-1])
-    absurd = np.flatnonzero(missing > _MAX_INSERTED * distinct + _FREE_INSERTED)
+    absurd = np.flatnonzero(missing > MAX_INSERTED * distinct + FREE_INSERTED)
     if len(absurd):
         begin, end = int(starts[absurd[0]]), int(starts[absurd[0] + 1])
         at = begin + int(gaps[begin:end].argmax())

@@ -14,10 +14,10 @@ from tsfm.frames.infer import infer
 from tsfm.frames.read import Float64, Records
 from tsfm.frames.runs import Runs, local
 
-_MAX_INSERTED = (
+MAX_INSERTED = (
     100  # times the rows of a series: beyond this a timestamp is more likely wrong than missing
 )
-_FREE_INSERTED = 10_000
+FREE_INSERTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _check_gaps(lengths: Int64, runs: Runs, records: Records, on_gaps: str) -> N
             f"({int(inserted[worst])}). Add these rows, or pass "
             "on_gaps='insert' to treat them as missing values."
         )
-    absurd = np.flatnonzero(inserted > _MAX_INSERTED * runs.lengths + _FREE_INSERTED)
+    absurd = np.flatnonzero(inserted > MAX_INSERTED * runs.lengths + FREE_INSERTED)
     if len(absurd):
         item = int(absurd[0])
         ticks = runs.ticks[runs.starts[item] : runs.starts[item + 1]]

@@ -17,11 +17,13 @@ class TokenizerConfig:
     name: str = "fixed"
     """Kind of tokenizer; "fixed" cuts equal patches."""
     patch_length: int = 32
-    """Steps per token."""
+    """Steps forecast after each token; of the fixed tokenizer also the steps per token."""
     n_cycles: int = 4
     """Significant periodogram cycles whose phase each token is told; 0 switches them off."""
     references: bool = True
     """Whether tokens carry last value and seasonal repeats, which the head starts from."""
+    embedding: Literal["flat", "adaptive"] = "flat"
+    """How contents become vectors: one map of all values, or queries that look at their patch."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsfm.models.network import Memory
 from tsfm.models.scaler import Scale
-from tsfm.tokenizers.fixed import RowDescription
+from tsfm.tokenizers.ahead import RowDescription
 
 Tree = TypeVar("Tree")
 """A tensor, or a tuple or dataclass of trees."""

@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from tsfm.models.backbone import RecurrentBackbone, State, build_backbone
 from tsfm.models.config import ModelConfig, TokenizerConfig
+from tsfm.models.embeddings import build_embedding
 from tsfm.models.heads import build_head
 from tsfm.models.quantiles import pinball
-from tsfm.nn.mlp import ResidualMLP
+from tsfm.tokenizers.ahead import RowDescription
+from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import TokenBatch
-from tsfm.tokenizers.fixed import FixedPatchTokenizer, RowDescription
+from tsfm.tokenizers.fixed import FixedPatchTokenizer
 
 
-def build_tokenizer(config: TokenizerConfig) -> FixedPatchTokenizer:
+def build_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """Tokenizer of the configured kind.
 
     Raises
@@ -58,20 +60,19 @@ class ForecastingNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = build_tokenizer(config.tokenizer)
-        patch, n_references = config.tokenizer.patch_length, self.tokenizer.n_references
-        d_in = patch * (2 + n_references) + self.tokenizer.n_features
-        self.embedding = ResidualMLP(d_in, config.d_embed, config.backbone.d_model)
+        self.embedding = build_embedding(config, self.tokenizer)
         self.backbone = build_backbone(config.backbone)
+        if config.backbone.name == "companion" and not self.tokenizer.even_spans:
+            raise ValueError(
+                f"A companion backbone filters evenly spaced tokens, and those of the tokenizer "
+                f"{config.tokenizer.name!r} are not; use a Mamba or transformer backbone."
+            )
+        patch, n_references = config.tokenizer.patch_length, self.tokenizer.n_references
         self.head = build_head(config.head, config.backbone.d_model, patch, n_references)
 
     def embed(self, batch: TokenBatch) -> Tensor:
         """[B, T, d_model] embedding of contents, features and references."""
-        parts = [batch.values, batch.observed.to(batch.values.dtype)]
-        if batch.features is not None:
-            parts.append(batch.features)
-        if batch.references is not None:
-            parts.append(batch.references.flatten(2))
-        embedded: Tensor = self.embedding(torch.cat(parts, dim=-1))
+        embedded: Tensor = self.embedding.embed(batch)
         return embedded.float()  # the residual stream stays in full precision under autocast
 
     def predict_tokens(self, batch: TokenBatch, tokens: slice = slice(None)) -> Tensor:
@@ -230,18 +231,32 @@ class ForecastingNetwork(nn.Module):
         batch = self.tokenizer.tokenize(
             z[:, :context], observed[:, :context], prediction_length, hidden
         )
-        quantiles = self.predict_tokens(batch)[:, :-1]  # [B, T - 1, P, Q]
-        target = z.unflatten(1, (-1, patch))[:, 1:, :, None]
-        seen = observed.unflatten(1, (-1, patch))[:, 1:]
-        error = target - quantiles
+        quantiles = self.predict_tokens(batch)  # [B, T, P, Q]
+        target, seen = _steps_after(batch, z, observed, patch)
+        error = target[..., None] - quantiles
         levels = torch.tensor(self.config.head.quantile_levels, device=z.device)
-        losses = pinball(error, levels).mean(-1)  # [B, T - 1, P]
-        started = batch.observed[:, :-1].any(-1).cummax(-1).values  # something to go by
+        losses = pinball(error, levels).mean(-1)  # [B, T, P]
+        started = batch.observed.any(-1).cummax(-1).values  # something to go by
         weight = seen & started[..., None]
+        if self.tokenizer.looks_ahead:
+            weight[:, : batch.n_context - 1] = False
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
         total = (losses * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
         loss: Tensor = 2 * total / unit.clamp_min(0.1)
         return loss
+
+
+def _steps_after(
+    batch: TokenBatch, z: Tensor, observed: Tensor, patch: int
+) -> tuple[Tensor, Tensor]:
+    """The `patch` steps after each token and their mask, [B, T, P]; nothing beyond the series."""
+    offset = torch.arange(patch, device=z.device)
+    steps = (batch.start + batch.length)[..., None] + offset
+    inside = steps < z.shape[1]
+    index = steps.clamp(max=z.shape[1] - 1).flatten(1)
+    return z.gather(1, index).view(steps.shape), inside & observed.gather(1, index).view(
+        steps.shape
+    )
 
 
 def _of_both(quantiles: Tensor) -> Tensor:

@@ -135,10 +135,13 @@ class TSFM:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether streams can go on: a recurrent backbone, not calibrated for long contexts."""
+        """Whether streams can go on: fixed patches and a recurrent backbone that is not calibrated
+        for long contexts."""
         backbone = self.network.backbone
         limits = (n for name, n in backbone.named_buffers() if name.endswith("trained_tokens"))
-        return hasattr(backbone, "initial_state") and not any(n > 0 for n in limits)
+        recurrent = hasattr(backbone, "initial_state")
+        resumes = self.config.tokenizer.name == "fixed"
+        return recurrent and resumes and not any(n > 0 for n in limits)
 
     @property
     def device(self) -> torch.device:

@@ -22,11 +22,15 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Tokens of a batch of series; B rows, T tokens (right-padded), P values per token.
+    """Tokens of a batch of series; B rows, T tokens, P values per token.
 
     CONTEXT spans tile [0, L) in order without gap, FORECAST spans tile [L, L + H).
-    A token's state predicts the span *after* it, so the forecast of span `t + 1` is read at
-    token `t`; `features` describe that following span.
+    A token's state predicts the steps *after* it, so the forecast of what follows a span is read
+    at its token; `features` describe the following steps.
+
+    Rows with fewer context tokens than others are padded in front (length 0, nothing observed),
+    so that the last context token has the same index in every row and forecasts are one slice.
+    Prompts, which belong to no step, come before everything else.
 
     Parameters
     ----------
@@ -51,6 +55,12 @@ class TokenBatch:
         (last value, seasonal repeats); heads may start from them.
     error_scale
         [B] float or None, typical size of a one-cycle naive error; heads may use it as unit.
+    step_token
+        [B, L] int64 or None, index of the token that covers each step of the context.
+    spectrum
+        [B, S] float or None, what frequencies the context holds, for adaptive positions.
+    n_prompts
+        Number of PROMPT tokens, the first ones.
     aux
         Scalars to log or to add to the loss.
     """
@@ -66,12 +76,35 @@ class TokenBatch:
     features: Tensor | None = None
     references: Tensor | None = None
     error_scale: Tensor | None = None
+    step_token: Tensor | None = None
+    spectrum: Tensor | None = None
+    n_prompts: int = 0
     aux: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def holds_data(self) -> Tensor:
-        """[B, T] bool, True where a token has at least one observed value."""
-        return self.observed.any(-1)
+        """[B, T] bool, True where a token has an observed value, or is a prompt.
+
+        Other tokens are read-only to every backbone: nobody's answer depends on them.
+        """
+        observed = self.observed.any(-1)
+        return observed | (self.kind == Kind.PROMPT) if self.n_prompts else observed
+
+    @property
+    def n_context(self) -> int:
+        """Tokens up to the last context token, with padding and prompts."""
+        return int((self.kind[0] != Kind.FORECAST).sum())
+
+    def token_of_step(self) -> Tensor:
+        """[B, L] int64, index of the token that covers each step of the context."""
+        if self.step_token is not None:
+            return self.step_token
+        context = (self.kind == Kind.CONTEXT) & (self.length > 0)
+        n_steps = int(torch.where(context, self.start + self.length, 0).max())
+        marks = torch.zeros(len(context), n_steps + 1, dtype=torch.int64, device=context.device)
+        marks.scatter_add_(1, torch.where(context, self.start, n_steps), context.long())
+        first = context.to(torch.int8).argmax(-1, keepdim=True)
+        return first + marks[:, :n_steps].cumsum(-1) - 1
 
     def repeat(self, times: int) -> TokenBatch:
         """All rows, several times over.
@@ -88,7 +121,7 @@ class TokenBatch:
         """
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "aux"}
         repeated: dict[str, Any] = {
-            name: torch.cat([x] * times) for name, x in tensors.items() if x is not None
+            name: torch.cat([x] * times) for name, x in tensors.items() if isinstance(x, Tensor)
         }
         return replace(self, **repeated)
 
@@ -112,4 +145,5 @@ class TokenBatch:
         for name in ("features", "references"):
             whole = getattr(self, name)
             parts[name] = None if whole is None else whole[:, tokens]
-        return replace(self, **parts)
+        prompts = len(range(self.kind.shape[1])[tokens][: self.n_prompts]) if self.n_prompts else 0
+        return replace(self, **parts, step_token=None, n_prompts=prompts)

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsfm.tokenizers.ahead import RowDescription
+from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import Kind, TokenBatch
-from tsfm.tokenizers.references import N_REFERENCES, simple_forecasts
-from tsfm.tokenizers.seasonality import RepeatLags, cycle_features, detrend, find_cycles
-
-_ROW_FEATURES = 8
-_TOKEN_FEATURES = 2
-_SMALLEST_ERROR = 0.01
 
 
-@dataclass(frozen=True)
-class RowDescription:
-    """What a context says about its series as a whole.
-
-    It may outlive the context: tokens of later steps are then told the same about their series,
-    with the cycles running on.
-
-    Parameters
-    ----------
-    lags
-        Lags at which the series repeats itself, all [B].
-    cycles
-        [B, n_cycles, 4] of `significant_cycles`, phases at the end of the context.
-    features
-        [B, 8] what the variogram says, on scales of order one.
-    """
-
-    lags: RepeatLags
-    cycles: Tensor
-    features: Tensor
-
-    @property
-    def error_scale(self) -> Tensor:
-        """[B] typical size of a one-cycle naive error."""
-        lags = self.lags
-        best = torch.minimum(lags.step_error, torch.minimum(lags.short_error, lags.long_error))
-        return best.clamp_min(_SMALLEST_ERROR)
-
-
-class FixedPatchTokenizer:
+class FixedPatchTokenizer(Tokenizer):
     """Cut a series into patches of `patch_length` steps.
 
     When the context is not a multiple of the patch length the first token is the short one, so
@@ -70,20 +35,7 @@ class FixedPatchTokenizer:
     [[6, 32, 32, 32, 8]]
     """
 
-    def __init__(self, patch_length: int = 32, n_cycles: int = 4, references: bool = True) -> None:
-        self.patch_length = patch_length
-        self.n_cycles = n_cycles
-        self.references = references
-
-    @property
-    def n_features(self) -> int:
-        """Width of `TokenBatch.features`."""
-        return 4 * self.n_cycles + (_ROW_FEATURES + _TOKEN_FEATURES if self.references else 0)
-
-    @property
-    def n_references(self) -> int:
-        """Number of simple forecasts per step."""
-        return N_REFERENCES if self.references else 0
+    even_spans = True
 
     def tokenize(
         self,
@@ -142,9 +94,7 @@ class FixedPatchTokenizer:
             )
         if row is None and self.n_features:
             row = self.describe(z, observed, season)
-        features, references, error_scale = self._look_ahead(
-            z, observed, end, known, row, advanced
-        )
+        features, references, error_scale = self.ahead.of(z, observed, end, known, row, advanced)
         return TokenBatch(
             values=values,
             observed=mask,
@@ -158,68 +108,6 @@ class FixedPatchTokenizer:
             references=references,
             error_scale=error_scale,
         )
-
-    def describe(
-        self, z: Tensor, observed: Tensor, season: Tensor | None = None
-    ) -> RowDescription:
-        """What a context says about its series as a whole.
-
-        Parameters
-        ----------
-        z, observed
-            [B, L] scaled values (0 where missing) and mask.
-        season
-            As in `tokenize`.
-
-        Returns
-        -------
-        RowDescription
-            B rows.
-
-        Examples
-        --------
-        >>> import torch
-        >>> z = torch.sin(torch.arange(240.0) * 2 * torch.pi / 24)[None]
-        >>> FixedPatchTokenizer().describe(z, torch.ones(1, 240) > 0).lags.short
-        tensor([24])
-        """
-        lags, cycles = find_cycles(detrend(z, observed), observed, self.n_cycles, season)
-        return RowDescription(lags, cycles, _row_features(lags, observed))
-
-    def with_mirror_image(self, batch: TokenBatch) -> TokenBatch:
-        """Add the rows of the negated series.
-
-        The same as tokenizing `cat([z, -z])`, but a series and its mirror image share their
-        cycles, so that these are looked for only once.
-
-        Parameters
-        ----------
-        batch
-            Tokens of `tokenize(z, ...)`, B rows.
-
-        Returns
-        -------
-        TokenBatch
-            2B rows, first those of z, then those of -z.
-
-        Examples
-        --------
-        >>> import torch
-        >>> tokenizer = FixedPatchTokenizer(2)
-        >>> batch = tokenizer.tokenize(torch.tensor([[1.0, 2.0]]), torch.ones(1, 2) > 0, 2)
-        >>> tokenizer.with_mirror_image(batch).values[:, 0].tolist()
-        [[1.0, 2.0], [-1.0, -2.0]]
-        """
-        both = batch.repeat(2)
-        sign = torch.ones_like(both.values[:, :1, :1])
-        sign[len(batch.row) :] = -1
-        features, references = both.features, both.references
-        if features is not None:
-            odd = 2 * self.n_cycles  # value and quadrature of each cycle change sign
-            features = torch.cat([sign * features[..., :odd], features[..., odd:]], dim=-1)
-        if references is not None:
-            references = sign[..., None] * references
-        return replace(both, values=sign * both.values, features=features, references=references)
 
     def to_steps(self, states: Tensor, batch: TokenBatch) -> Tensor:
         """Spread token states [B, T, D] over the steps of their CONTEXT spans: [B, L, D]."""
@@ -260,49 +148,3 @@ class FixedPatchTokenizer:
         steps = hidden.repeat_interleave(self.patch_length, dim=1)[:, -z.shape[1] :]
         observed = observed & ~steps
         return torch.where(observed, z, 0), observed
-
-    def _look_ahead(
-        self,
-        z: Tensor,
-        observed: Tensor,
-        end: Tensor,
-        known: Tensor,
-        row: RowDescription | None,
-        advanced: Tensor | None,
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Features [B, T, F], references [B, T, P, K] and error scale [B] of the spans ahead."""
-        if row is None or not self.n_features:
-            return None, None, None
-        ahead = end.expand(z.shape[0], -1)  # [B, T] start of the span after each token
-        since = ahead - z.shape[1] if advanced is None else ahead - z.shape[1] + advanced[:, None]
-        parts = [cycle_features(row.cycles, since.to(z.dtype))]
-        if not self.references:
-            return parts[0], None, None
-        parts.append(row.features[:, None].expand(-1, end.shape[0], -1))
-        seen = F.pad(observed.cumsum(-1), (1, 0)).gather(1, known.clamp(max=z.shape[1]))
-        per_token = [
-            torch.log1p((ahead - known).to(z.dtype)) / 5,
-            torch.log1p(seen.to(z.dtype)) / 8,
-        ]
-        parts.append(torch.stack(per_token, dim=-1))
-        references = simple_forecasts(z, observed, ahead, known, self.patch_length, row.lags)
-        return torch.cat(parts, dim=-1), references, row.error_scale
-
-
-def _row_features(lags: RepeatLags, observed: Tensor) -> Tensor:
-    """[B, 8] what the variogram says about a row, on scales of order one."""
-    floor = 1e-3
-    unit = torch.log(lags.spread + floor)
-    return torch.stack(
-        [
-            torch.log(lags.step_error + floor) - unit,
-            torch.log(lags.short_error + floor) - unit,
-            torch.log(lags.long_error + floor) - unit,
-            unit,
-            lags.long_dip,
-            torch.log2(lags.short.clamp_min(1).to(unit.dtype)) / 10,
-            torch.log2(lags.long.clamp_min(1).to(unit.dtype)) / 10,
-            torch.log1p(observed.sum(-1).to(unit.dtype)) / 8,
-        ],
-        dim=-1,
-    )

@@ -146,6 +146,11 @@ class ForecastingNetwork(nn.Module):
                 f"A {self.config.backbone.name} backbone keeps no state to go on from; use a "
                 "companion or a Mamba backbone."
             )
+        if not isinstance(self.tokenizer, FixedPatchTokenizer):
+            raise ValueError(
+                f"Only fixed patches can be continued, not those of the tokenizer "
+                f"{self.config.tokenizer.name!r}."
+            )
         weight = self.backbone.norm.weight
         last = weight.new_zeros(n_rows, 1, self.config.backbone.d_model)
         return Memory(self.backbone.initial_state(n_rows), last)
@@ -183,6 +188,7 @@ class ForecastingNetwork(nn.Module):
         tuple
             [B, prediction_length, Q] in scaled units, and the memory after the last context token.
         """
+        assert isinstance(self.tokenizer, FixedPatchTokenizer)  # else there is no memory
         patch = self.config.tokenizer.patch_length
         n_spans = -(-prediction_length // patch)
         made = max(newest, 1)  # the last context token also carries references of what follows it

@@ -32,15 +32,14 @@ class FlatEmbedding(ResidualMLP):
         told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
         super().__init__(2 * tokenizer.max_length + told, d_hidden, d_model)
 
-    def embed(self, batch: TokenBatch) -> Tensor:
+    def forward(self, batch: TokenBatch) -> Tensor:  # type: ignore[override]
         """[B, T, d_model]."""
         parts = [batch.values, batch.observed.to(batch.values.dtype), *token_facts(batch)]
-        embedded: Tensor = self(torch.cat(parts, dim=-1))
-        return embedded
+        return super().forward(torch.cat(parts, dim=-1))
 
 
 def build_embedding(config: ModelConfig, tokenizer: Tokenizer) -> nn.Module:
-    """Embedding of the configured kind; its `embed(batch)` gives [B, T, d_model].
+    """Embedding of the configured kind; called with a batch it gives [B, T, d_model].
 
     Raises
     ------

@@ -72,8 +72,8 @@ class ForecastingNetwork(nn.Module):
 
     def embed(self, batch: TokenBatch) -> Tensor:
         """[B, T, d_model] embedding of contents, features and references."""
-        embedded: Tensor = self.embedding.embed(batch)
-        return embedded.float()  # the residual stream stays in full precision under autocast
+        embedded: Tensor = self.embedding(batch)
+        return embedded.float()  # residual stream: full precision
 
     def predict_tokens(self, batch: TokenBatch, tokens: slice = slice(None)) -> Tensor:
         """Quantiles of the spans after tokens, in scaled units.

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tsfm.models.arrays import Array, ArrayForecaster, Mode
 from tsfm.models.batching import is_out_of_memory, padded_length
 from tsfm.models.config import ModelConfig
 from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
@@ -21,7 +22,6 @@ from tsfm.models.inputs import (
     check_seasons,
     floors,
     is_whole,
-    persistence,
     pick_device,
 )
 from tsfm.models.network import ForecastingNetwork
@@ -31,7 +31,6 @@ from tsfm.models.quantiles import (
     at_levels,
     check_levels,
     mixture_quantiles,
-    sample_paths,
 )
 from tsfm.models.resampling import reach, resampled_quantiles
 from tsfm.models.scaler import Scale
@@ -41,12 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DECILES", "TSFM", "ForecastOutput", "Mode"]
 
-Mode = Literal["fast", "best"]
-Array = NDArray[np.float64]
 _TOKENS_PER_PASS = 16_384
 
 
-class TSFM:
+class TSFM(ArrayForecaster):
     """A trained forecaster for arrays.
 
     Parameters
@@ -61,6 +58,8 @@ class TSFM:
     >>> model.forecast([np.arange(50.0)], prediction_length=3).quantiles.shape
     (1, 3, 9)
     """
+
+    network: ForecastingNetwork
 
     def __init__(self, network: ForecastingNetwork) -> None:
         self.network = network.eval()
@@ -119,11 +118,6 @@ class TSFM:
         return self.network.config
 
     @property
-    def n_parameters(self) -> int:
-        """Number of weights."""
-        return sum(p.numel() for p in self.network.parameters())
-
-    @property
     def n_levels(self) -> int:
         """Number of trained quantile levels."""
         return len(self.config.head.quantile_levels)
@@ -135,18 +129,12 @@ class TSFM:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether streams can go on: fixed patches and a recurrent backbone that is not calibrated
-        for long contexts."""
+        """Whether streams can go on: fixed patches, recurrent, its context not extended."""
         backbone = self.network.backbone
         limits = (n for name, n in backbone.named_buffers() if name.endswith("trained_tokens"))
         recurrent = hasattr(backbone, "initial_state")
         resumes = self.config.tokenizer.name == "fixed"
         return recurrent and resumes and not any(n > 0 for n in limits)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network lives."""
-        return next(self.network.parameters()).device
 
     def forecast(
         self,
@@ -223,65 +211,6 @@ class TSFM:
         ]
         used = np.array(seen, dtype=np.int64)
         return ForecastOutput(answer, levels, median, used)
-
-    def sample_paths(
-        self,
-        series: Sequence[ArrayLike],
-        prediction_length: int,
-        num_samples: int = 100,
-        *,
-        random_state: int | None = None,
-        mode: Mode = "fast",
-        season_lengths: Sequence[int | None] | None = None,
-        non_negative: bool | Literal["auto"] = "auto",
-        context_length: int | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        progress: bool = False,
-    ) -> Array:
-        """Joint sample paths: forecast marginals tied by an AR(1) Gaussian copula.
-
-        The dependence between successive steps is the lag-one autocorrelation of the detrended
-        context, kept in [0, 0.99].
-
-        Parameters
-        ----------
-        series, prediction_length, mode, season_lengths
-            As in `forecast`.
-        num_samples
-            Paths per series, S.
-        random_state
-            Seed; None draws a fresh one.
-        non_negative, context_length, batch_size, progress
-            As in `forecast`.
-
-        Returns
-        -------
-        ndarray
-            [N, S, H].
-
-        Raises
-        ------
-        ValueError
-            As in `forecast`, or if `num_samples` is not a whole number of at least one.
-        """
-        if not (is_whole(num_samples) and num_samples >= 1):
-            raise ValueError(f"num_samples must be a whole number >= 1, got {num_samples!r}.")
-        grid = tuple(np.round(np.concatenate([[0.005], np.arange(0.02, 0.99, 0.02), [0.995]]), 4))
-        output = self.forecast(
-            series,
-            prediction_length,
-            grid,
-            mode=mode,
-            season_lengths=season_lengths,
-            non_negative=non_negative,
-            context_length=context_length,
-            batch_size=batch_size,
-            progress=progress,
-        )
-        contexts = check_contexts(series, context_length, self.max_context)
-        memory = np.array([persistence(x[-self.max_context :]) for x in contexts])
-        rng = np.random.default_rng(random_state)
-        return sample_paths(output.quantiles, grid, memory, num_samples, rng)
 
     def stream(
         self,

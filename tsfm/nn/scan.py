@@ -25,6 +25,8 @@ Scanned = tuple[Tensor, Tensor]
 
 _KEEP_UP_TO = 2**24
 """Numbers B L E N up to which training keeps all states of `selective_scan`, which is faster."""
+_ONE_CHUNK = 128
+"""Tokens that are a single chunk in compiled graphs."""
 _PIECE = 512
 """Tokens that `ssd_chunked` takes at once on a CPU."""
 
@@ -391,5 +393,11 @@ def widened(tensor: Tensor) -> Tensor:
 
 
 def _default_chunk(tensor: Tensor) -> int:
-    """Tokens per chunk: measured on a CPU, a rule of thumb elsewhere."""
+    """Tokens per chunk of [B, L, ...]: measured on a CPU, a rule of thumb elsewhere.
+
+    A compiled graph holds a fixed number of chunks. Short sequences are one chunk there, which is
+    as fast and saves compiling again, for minutes, at every other length.
+    """
+    if torch.compiler.is_compiling() and tensor.shape[1] <= _ONE_CHUNK:
+        return tensor.shape[1]
     return 32 if tensor.is_cpu else 64

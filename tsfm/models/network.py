@@ -15,6 +15,7 @@ from tsfm.models.quantiles import pinball
 from tsfm.tokenizers.ahead import RowDescription
 from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import TokenBatch
+from tsfm.tokenizers.dynamic import DynamicTokenizer
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
 
 
@@ -125,13 +126,22 @@ class ForecastingNetwork(nn.Module):
         n_spans = -(-prediction_length // patch)
         # The last forecast token would describe a span nobody asked for.
         batch = self.tokenizer.tokenize(z, observed, (n_spans - 1) * patch, season=season)
-        first = batch.kind.shape[1] - n_spans  # the last context token
+        if not isinstance(self.tokenizer, DynamicTokenizer):
+            return self._forecast(batch, n_spans, symmetric)[:, :prediction_length]
+        answer = z.new_empty(len(z), n_spans * patch, len(self.config.head.quantile_levels))
+        for rows, group in batch.groups():
+            answer[rows] = self._forecast(group, n_spans, symmetric).to(answer.dtype)
+        return answer[:, :prediction_length]
+
+    def _forecast(self, batch: TokenBatch, n_spans: int, symmetric: bool) -> Tensor:
+        """[B, n_spans P, Q] quantiles of the steps after the last context token."""
         if symmetric:
             batch = self.tokenizer.with_mirror_image(batch)
+        first = batch.kind.shape[1] - n_spans  # the last context token
         quantiles = self.predict_tokens(batch, slice(first, first + n_spans))
         if symmetric:
             quantiles = _of_both(quantiles)
-        return quantiles.flatten(1, 2)[:, :prediction_length]
+        return quantiles.flatten(1, 2)
 
     def blank_memory(self, n_rows: int) -> Memory:
         """Memory of `n_rows` rows that nothing has been read of.

@@ -258,7 +258,8 @@ class TSFM(ArrayForecaster):
         while done < len(order):
             patch = self.config.tokenizer.patch_length
             longest = padded_length(len(contexts[order[done]]), self.max_context, patch)
-            n_tokens = (longest + min(horizon, self.config.max_horizon)) // patch + 1
+            ahead = min(horizon, self.config.max_horizon) // patch + 1
+            n_tokens = self.network.tokenizer.n_tokens(longest) + ahead
             size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens * n_paths))
             rows = [
                 i

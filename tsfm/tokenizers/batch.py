@@ -59,6 +59,8 @@ class TokenBatch:
         [B, L] int64 or None, index of the token that covers each step of the context.
     spectrum
         [B, S] float or None, what frequencies the context holds, for adaptive positions.
+    components
+        [B, T, P, 3] float or None, trend, seasonal part and residual, which sum to `values`.
     n_prompts
         Number of PROMPT tokens, the first ones.
     aux
@@ -78,6 +80,7 @@ class TokenBatch:
     error_scale: Tensor | None = None
     step_token: Tensor | None = None
     spectrum: Tensor | None = None
+    components: Tensor | None = None
     n_prompts: int = 0
     aux: dict[str, Tensor] = field(default_factory=dict)
 
@@ -125,6 +128,40 @@ class TokenBatch:
         }
         return replace(self, **repeated)
 
+    def groups(self, waste: float = 0.25) -> list[tuple[Tensor, TokenBatch]]:
+        """Split rows by their number of tokens, so that little padding is left.
+
+        Parameters
+        ----------
+        waste
+            Share of padding among the context tokens of a row that is put up with.
+
+        Returns
+        -------
+        list of (Tensor, TokenBatch)
+            Indices of the rows of each group [G], and these rows without the padding they share.
+        """
+        assert not self.n_prompts  # they are put in front of groups
+        n_context = self.n_context
+        padding = ((self.length == 0) & (self.kind == Kind.CONTEXT)).sum(-1)
+        order = padding.argsort(stable=True)  # from the longest row to the shortest
+        spare = padding[order].tolist()
+        found, first = [], 0
+        for i in range(1, len(spare) + 1):
+            if i == len(spare) or spare[i] - spare[first] > waste * (n_context - spare[first]):
+                rows = order[first:i]
+                found.append((rows, self._take(rows).select(slice(spare[first], None))))
+                first = i
+        return found
+
+    def _take(self, rows: Tensor) -> TokenBatch:
+        """Some of the rows."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "aux"}
+        picked: dict[str, Any] = {
+            name: x[rows] for name, x in tensors.items() if isinstance(x, Tensor)
+        }
+        return replace(self, **picked)
+
     def select(self, tokens: slice) -> TokenBatch:
         """The same rows with some of their tokens.
 
@@ -142,8 +179,9 @@ class TokenBatch:
             return self
         names = ("values", "observed", "start", "length", "kind", "position", "variate")
         parts = {name: getattr(self, name)[:, tokens] for name in names}
-        for name in ("features", "references"):
+        for name in ("features", "references", "components"):
             whole = getattr(self, name)
             parts[name] = None if whole is None else whole[:, tokens]
-        prompts = len(range(self.kind.shape[1])[tokens][: self.n_prompts]) if self.n_prompts else 0
+        chosen = range(self.kind.shape[1])[tokens] if self.n_prompts else ()
+        prompts = sum(index < self.n_prompts for index in chosen)
         return replace(self, **parts, step_token=None, n_prompts=prompts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import socket
 from pathlib import Path
 
@@ -15,24 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tsfm
-from tsfm.models import TSFM, ModelConfig
+from tsfm.models import TSFM
 
 TINY = Path(__file__).resolve().parent / "assets" / "tiny"
 MODES = ("fast", "best")
 
 
 @pytest.fixture(scope="module", params=["released", "companion", "mamba1", "mamba2"])
-def model(request) -> TSFM:
+def model(request, random_model) -> TSFM:
     if request.param == "released":
         return TSFM.from_pretrained(TINY, device="cpu")
-    config = ModelConfig.preset("tiny")
-    backbone = dataclasses.replace(config.backbone, name=request.param, d_state=8)
-    untrained = TSFM.from_config(dataclasses.replace(config, backbone=backbone), seed=0)
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # output layers start at zero: what the backbone says must be heard
-        for parameter in untrained.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=rng)
-    return untrained
+    return random_model(request.param)
 
 
 def example(seed: int, length: int, missing: float = 0.0) -> np.ndarray:

@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import tsfm.streaming
 from tsfm import TSFM, Forecaster
 from tsfm.frames import DataError, GapWarning
-from tsfm.models import ModelConfig, Stream
+from tsfm.models import Stream
+from tsfm.models.config import TokenizerConfig
 from tsfm.streaming import KEPT_ROWS
 
 
-def model(name: str = "mamba2", longest: int = 128) -> TSFM:
-    """A small model whose zero-initialised matrices are random too."""
-    tiny = ModelConfig.preset("tiny")
-    config = dataclasses.replace(
-        tiny,
-        tokenizer=dataclasses.replace(tiny.tokenizer, patch_length=8),
-        backbone=dataclasses.replace(tiny.backbone, name=name, d_state=8),
-        max_context=longest,
-        max_horizon=32,
-    )
-    made = TSFM.from_config(config)
-    rng = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
-    return made
+@pytest.fixture(scope="module")
+def make(random_model: Callable[..., TSFM]) -> Callable[..., TSFM]:
+    """Models by the name of their backbone."""
+    patches = TokenizerConfig(patch_length=8)
+    sizes: dict[str, Any] = {"tokenizer": patches, "max_context": 128, "max_horizon": 32}
+    return functools.partial(random_model, amount=0.1, seed=1, **sizes)
 
 
-MODEL = model()
+@pytest.fixture(scope="module")
+def model(make: Callable[..., TSFM]) -> TSFM:
+    return make("mamba2")
 
 
 def long(n: int = 300, names: str = "ab", tz: str | None = None) -> pd.DataFrame:
@@ -64,11 +57,11 @@ def same(a: pd.DataFrame, b: pd.DataFrame, atol: float = 1e-4) -> None:
     pd.testing.assert_frame_equal(a, b, atol=atol, rtol=1e-4)
 
 
-def test_a_forecast_after_an_update_is_that_of_all_rows() -> None:
+def test_a_forecast_after_an_update_is_that_of_all_rows(model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=10).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=10).fit(up_to(df, 200))
     assert forecaster.update(up_to(df, 230, 200)) is forecaster
-    whole = Forecaster(MODEL, prediction_length=10).fit(up_to(df, 230))
+    whole = Forecaster(model, prediction_length=10).fit(up_to(df, 230))
     same(forecaster.predict(), whole.predict())
     same(
         forecaster.predict(quantile_levels=(0.3, 0.05)), whole.predict(quantile_levels=(0.3, 0.05))
@@ -80,10 +73,10 @@ def test_a_forecast_after_an_update_is_that_of_all_rows() -> None:
     assert forecaster.panel_.last.tolist() == whole.panel_.last.tolist()
 
 
-def test_rows_may_come_one_by_one_and_forecasts_follow_the_stream() -> None:
+def test_rows_may_come_one_by_one_and_forecasts_follow_the_stream(model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=5, non_negative=False).fit(up_to(df, 200))
-    stream = Stream(MODEL, non_negative=False)
+    forecaster = Forecaster(model, prediction_length=5, non_negative=False).fit(up_to(df, 200))
+    stream = Stream(model, non_negative=False)
     stream.add(forecaster.panel_.values, [24, 24])
     stream.update([[], []])
     for n in range(200, 230):
@@ -96,16 +89,16 @@ def test_rows_may_come_one_by_one_and_forecasts_follow_the_stream() -> None:
 
 
 @pytest.mark.parametrize("name", ["transformer", "companion", "mamba1"])
-def test_every_backbone_can_be_updated(name: str) -> None:
-    df, net = long(), model(name)
+def test_every_backbone_can_be_updated(name: str, make: Callable[..., TSFM]) -> None:
+    df, net = long(), make(name)
     forecaster = Forecaster(net, prediction_length=4).fit(up_to(df, 200))
     forecaster.update(up_to(df, 201, 200))
     same(forecaster.predict(), Forecaster(net, prediction_length=4).fit(up_to(df, 201)).predict())
 
 
-def test_best_mode_and_other_models_compute_everything_anew() -> None:
+def test_best_mode_and_other_models_compute_everything_anew(model: TSFM) -> None:
     df = long()
-    for net, mode in ((MODEL, "best"), (Last(), "fast")):
+    for net, mode in ((model, "best"), (Last(), "fast")):
         one = Forecaster(net, prediction_length=3, mode=mode).fit(up_to(df, 200))
         one.update(up_to(df, 210, 200))
         other = Forecaster(net, prediction_length=3, mode=mode).fit(up_to(df, 210))
@@ -133,24 +126,24 @@ class Last:
         return type("Answer", (), {"quantiles": np.broadcast_to(last, shape).copy()})()
 
 
-def test_gaps_become_missing_and_order_does_not_matter() -> None:
+def test_gaps_become_missing_and_order_does_not_matter(model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=4).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=4).fit(up_to(df, 200))
     new = up_to(df, 212, 203).sample(frac=1, random_state=1)
     with pytest.warns(GapWarning, match=r"Inserted 6 missing row"):
         forecaster.update(new)
     with pytest.warns(GapWarning):
-        whole = Forecaster(MODEL, prediction_length=4).fit(pd.concat([up_to(df, 200), new]))
+        whole = Forecaster(model, prediction_length=4).fit(pd.concat([up_to(df, 200), new]))
     same(forecaster.predict(), whole.predict())
-    strict = Forecaster(MODEL, prediction_length=4, on_gaps="raise").fit(up_to(df, 200))
+    strict = Forecaster(model, prediction_length=4, on_gaps="raise").fit(up_to(df, 200))
     with pytest.raises(DataError, match="missing row"):
         strict.update(new)
     assert strict.panel_.lengths.tolist() == [200, 200]
 
 
-def test_new_ids_begin_new_series_and_others_may_pause() -> None:
+def test_new_ids_begin_new_series_and_others_may_pause(model: TSFM) -> None:
     df = long(names="abc")
-    forecaster = Forecaster(MODEL, prediction_length=4).fit(up_to(df[df.item_id != "b"], 200))
+    forecaster = Forecaster(model, prediction_length=4).fit(up_to(df[df.item_id != "b"], 200))
     forecaster.update(up_to(df[df.item_id != "c"], 205, 200))
     got = forecaster.predict()
     assert got["item_id"].unique().tolist() == ["a", "c", "b"]
@@ -158,16 +151,16 @@ def test_new_ids_begin_new_series_and_others_may_pause() -> None:
     assert starts.dt.dayofyear.tolist() == [9, 9, 9]
     assert starts.dt.hour.tolist() == [13, 8, 13]
     forecaster.update(up_to(df[df.item_id == "b"], 230, 205))
-    b = Forecaster(MODEL, prediction_length=4).fit(up_to(df[df.item_id == "b"], 230, 200))
+    b = Forecaster(model, prediction_length=4).fit(up_to(df[df.item_id == "b"], 230, 200))
     same(forecaster.predict().query("item_id == 'b'").reset_index(drop=True), b.predict())
     assert forecaster.n_series_ == 3
 
 
 def test_the_remembered_rows_are_bounded_and_zero_is_not_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., TSFM]
 ) -> None:
     monkeypatch.setattr(tsfm.streaming, "KEPT_ROWS", 100)
-    net = model(longest=16)  # 8 * 16 = 128 rows are kept
+    net = make("mamba2", max_context=16)  # 8 * 16 = 128 rows are kept
     df = long(500)
     df["target"] = df["target"].abs() / 1e3
     df.loc[3, "target"] = -1.0  # series a, long ago
@@ -192,14 +185,14 @@ def test_the_remembered_rows_are_bounded_and_zero_is_not_forgotten(
 
 
 def test_an_update_costs_the_same_however_long_the_history(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, model: TSFM
 ) -> None:
     df = long(3_000, "a")
-    forecaster = Forecaster(MODEL, prediction_length=4).fit(up_to(df, 2_800))
+    forecaster = Forecaster(model, prediction_length=4).fit(up_to(df, 2_800))
     seen: list[int] = []
-    embed = MODEL.network.embed
+    embed = model.network.embed
     monkeypatch.setattr(
-        MODEL.network, "embed", lambda batch: (seen.append(batch.kind.numel()), embed(batch))[1]
+        model.network, "embed", lambda batch: (seen.append(batch.kind.numel()), embed(batch))[1]
     )
     for n in range(2_800, 2_850):
         forecaster.update(up_to(df, n + 1, n))
@@ -209,9 +202,9 @@ def test_an_update_costs_the_same_however_long_the_history(
     assert seen.count(2) > 10
 
 
-def test_a_saved_forecaster_goes_on_identically(tmp_path: Path) -> None:
+def test_a_saved_forecaster_goes_on_identically(tmp_path: Path, model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=5).fit(up_to(df, 200))
     for n in range(200, 215):
         forecaster.update(up_to(df, n + 1, n)).predict()
     forecaster.save(tmp_path)
@@ -228,9 +221,11 @@ def test_a_saved_forecaster_goes_on_identically(tmp_path: Path) -> None:
     assert not (tmp_path / "stream.safetensors").exists()
 
 
-def test_fit_forgets_clone_has_nothing_and_changed_parameters_are_heeded() -> None:
+def test_fit_forgets_clone_has_nothing_and_changed_parameters_are_heeded(
+    model: TSFM, make: Callable[..., TSFM]
+) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=5).fit(up_to(df, 200))
     forecaster.update(up_to(df, 220, 200)).predict()
     fresh = clone(forecaster)
     assert not hasattr(fresh, "panel_")
@@ -238,9 +233,9 @@ def test_fit_forgets_clone_has_nothing_and_changed_parameters_are_heeded() -> No
     with pytest.raises(NotFittedError, match="call fit"):
         fresh.update(df)
     forecaster.set_params(context_length=40)
-    short = Forecaster(MODEL, prediction_length=5, context_length=40).fit(up_to(df, 220))
+    short = Forecaster(model, prediction_length=5, context_length=40).fit(up_to(df, 220))
     same(forecaster.predict(), short.predict())
-    other = model("companion")
+    other = make("companion")
     forecaster.set_params(context_length=None, model=other)
     same(
         forecaster.predict(), Forecaster(other, prediction_length=5).fit(up_to(df, 220)).predict()
@@ -251,11 +246,11 @@ def test_fit_forgets_clone_has_nothing_and_changed_parameters_are_heeded() -> No
     )
 
 
-def test_frames_are_not_touched_and_errors_leave_no_trace() -> None:
+def test_frames_are_not_touched_and_errors_leave_no_trace(model: TSFM) -> None:
     df = long()
     old, new = up_to(df, 200).copy(), up_to(df, 210, 200).copy()
     copies = old.copy(), new.copy()
-    forecaster = Forecaster(MODEL, prediction_length=5).fit(old)
+    forecaster = Forecaster(model, prediction_length=5).fit(old)
     forecaster.update(new)
     before = forecaster.predict()
     with pytest.raises(DataError, match=r"Series 'a', row 0: .* does not follow the last row"):
@@ -271,9 +266,9 @@ def test_frames_are_not_touched_and_errors_leave_no_trace() -> None:
     same(forecaster.predict(), before)
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_goes_its_own_way(model: TSFM) -> None:
     df = long()
-    one = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    one = Forecaster(model, prediction_length=5).fit(up_to(df, 200))
     for n in range(200, 211):  # phases of different ages
         before = one.update(up_to(df, n + 1, n)).predict()
     two = copy.copy(one)
@@ -282,15 +277,15 @@ def test_a_copy_goes_its_own_way() -> None:
     same(one.predict(), before, 0)
     assert one._growth.stream.lengths.tolist() == [211, 211]
     same(one.update(up_to(df, 240, 211)).predict(), after, 0)
-    shared = Forecaster(MODEL, prediction_length=5)  # one that shares all that is remembered
+    shared = Forecaster(model, prediction_length=5)  # one that shares all that is remembered
     shared.__dict__.update(two.__dict__)
     shared.update(up_to(df, 260, 240)).predict()
-    same(two.predict(), Forecaster(MODEL, prediction_length=5).fit(up_to(df, 240)).predict())
+    same(two.predict(), Forecaster(model, prediction_length=5).fit(up_to(df, 240)).predict())
 
 
-def test_no_rows_change_nothing() -> None:
+def test_no_rows_change_nothing(model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=5).fit(up_to(df, 200))
     forecaster.update(up_to(df, 210, 200))
     before, growth = forecaster.predict(), forecaster._growth
     for nothing in (df.iloc[:0], df["target"].iloc[:0], [], (), np.empty(0), pd.DataFrame()):
@@ -302,20 +297,20 @@ def test_no_rows_change_nothing() -> None:
             forecaster.update(wrong)
 
 
-def test_samples_follow_the_new_rows() -> None:
+def test_samples_follow_the_new_rows(model: TSFM) -> None:
     df = long()
-    forecaster = Forecaster(MODEL, prediction_length=3, random_state=0).fit(up_to(df, 200))
+    forecaster = Forecaster(model, prediction_length=3, random_state=0).fit(up_to(df, 200))
     forecaster.update(up_to(df, 210, 200))
-    whole = Forecaster(MODEL, prediction_length=3, random_state=0).fit(up_to(df, 210))
+    whole = Forecaster(model, prediction_length=3, random_state=0).fit(up_to(df, 210))
     same(forecaster.predict_samples(num_samples=4), whole.predict_samples(num_samples=4))
 
 
-def test_series_without_a_value_wait_for_one() -> None:
+def test_series_without_a_value_wait_for_one(model: TSFM) -> None:
     df = long()
     df.loc[(df.item_id == "b") & (df.index < 500), "target"] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        forecaster = Forecaster(MODEL, prediction_length=5).fit(up_to(df, 190))
+        forecaster = Forecaster(model, prediction_length=5).fit(up_to(df, 190))
         forecaster.update(up_to(df, 195, 190))
         got = forecaster.predict()
         assert got.groupby("item_id")["predictions"].count().to_dict() == {"a": 5, "b": 0}

@@ -99,22 +99,11 @@ def finetuned(
     ValueError
         The model is no preset, there is no horizon, or the series are too short.
     """
-    from tsfm.models.hub import DEFAULT_MODEL, PRESETS
     from tsfm.training.finetune import check_minutes, finetune
     from tsfm.training.finetune_config import read_recipe
 
-    preset = forecaster.model
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ValueError(
-            f"model={preset!r} cannot be trained on a data set: finetune takes the presets "
-            f"{' and '.join(repr(name) for name in PRESETS)}. To forecast with a model that is "
-            "trained already, call fit and predict."
-        )
-    if forecaster.prediction_length is None:
-        raise ValueError("prediction_length is not set: training needs it in Forecaster(...).")
-    check_forecaster(clone(forecaster).set_params(model=DEFAULT_MODEL))
+    preset, horizon = _preset_and_horizon(forecaster)
     check_minutes(max_minutes)
-    horizon = positive_int(forecaster.prediction_length, "prediction_length")
     rows = np.flatnonzero(panel.has_values)
     series = [panel.values[i] for i in rows.tolist()]
     if preset == "smamba":
@@ -147,6 +136,23 @@ def epochs_table(result: FinetuneResult) -> pd.DataFrame:
         diagnostics = entry.pop("diagnostics")
         rows.append({**entry, **diagnostics, "kept": epoch.number == result.best.number})
     return pd.DataFrame(rows).rename(columns={"number": "epoch"})
+
+
+def _preset_and_horizon(forecaster: Forecaster) -> tuple[str, int]:
+    """What is to be trained, once all parameters are known to be sound."""
+    from tsfm.models.hub import DEFAULT_MODEL, PRESETS
+
+    preset = forecaster.model
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(
+            f"model={preset!r} cannot be trained on a data set: finetune takes the presets "
+            f"{' and '.join(repr(name) for name in PRESETS)}. To forecast with a model that is "
+            "trained already, call fit and predict."
+        )
+    if forecaster.prediction_length is None:
+        raise ValueError("prediction_length is not set: training needs it in Forecaster(...).")
+    check_forecaster(clone(forecaster).set_params(model=DEFAULT_MODEL))
+    return preset, positive_int(forecaster.prediction_length, "prediction_length")
 
 
 def _context_length(preset: str, horizon: int, series: list[Float64]) -> int:

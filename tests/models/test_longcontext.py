@@ -8,27 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tsfm.models import TSFM, ModelConfig
+from tsfm.models import TSFM
 from tsfm.models.longcontext import calibrate_long_context, trained_context
 from tsfm.nn.longcontext import StepLimiter
 
 TRAINED = 256
-
-
-def untrained(name: str) -> TSFM:
-    preset = ModelConfig.preset("tiny")
-    backbone = dataclasses.replace(preset.backbone, name=name, d_state=8)
-    model = TSFM.from_config(
-        dataclasses.replace(preset, backbone=backbone, max_context=TRAINED), seed=0
-    )
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # output layers start at zero
-        for parameter in model.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        for key, parameter in model.network.named_parameters():
-            if key.endswith("A_log"):
-                parameter.mul_(0.2)  # slow decays, so that there are global heads
-    return model
 
 
 def waves(n: int, length: int, seed: int = 0) -> list[np.ndarray]:
@@ -40,8 +24,13 @@ def waves(n: int, length: int, seed: int = 0) -> list[np.ndarray]:
 
 
 @pytest.fixture(params=["mamba1", "mamba2"])
-def model(request) -> TSFM:
-    return untrained(request.param)
+def model(request, random_model) -> TSFM:
+    made = random_model(request.param, max_context=TRAINED)
+    with torch.no_grad():
+        for key, parameter in made.network.named_parameters():
+            if key.endswith("A_log"):
+                parameter.mul_(0.2)  # slow decays, so that there are global heads
+    return made
 
 
 @pytest.mark.parametrize("rule", ["filter", "rescale"])
@@ -105,9 +94,9 @@ def test_the_callers_random_numbers_are_left_alone(model):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_mistakes_are_named(model):
+def test_mistakes_are_named(model, random_model):
     with pytest.raises(ValueError, match="not of 'transformer'"):
-        calibrate_long_context(untrained("transformer"), waves(1, 600), 512)
+        calibrate_long_context(random_model("transformer"), waves(1, 600), 512)
     with pytest.raises(ValueError, match="at least 256"):
         calibrate_long_context(model, waves(1, 600), 128)
     with pytest.raises(ValueError, match=r"256 successive steps.*longest has 255"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,21 +12,9 @@ from tsfm.models.network import ForecastingNetwork
 from tsfm.tokenizers import FixedPatchTokenizer
 
 
-def shaken(config: ModelConfig, seed: int = 0) -> ForecastingNetwork:
-    """A network whose zero-initialised matrices are random too."""
-    torch.manual_seed(seed)
-    network = ForecastingNetwork(config)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    return network.eval()
-
-
 @pytest.fixture(params=["transformer", "companion", "mamba1", "mamba2"])
-def network(request) -> ForecastingNetwork:
-    tiny = ModelConfig.preset("tiny")
-    backbone = dataclasses.replace(tiny.backbone, name=request.param, d_state=8)
-    return shaken(dataclasses.replace(tiny, backbone=backbone))
+def network(request, random_model) -> ForecastingNetwork:
+    return random_model(request.param, amount=0.1).network
 
 
 def series(rows: int, length: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -103,14 +89,14 @@ def test_symmetric_forecasts_average_with_the_mirror_image(network):
 
 @pytest.mark.parametrize("references", [True, False])
 @pytest.mark.parametrize("n_cycles", [0, 2])
-def test_switches_of_the_tokenizer(references, n_cycles):
+def test_switches_of_the_tokenizer(random_model, references, n_cycles):
     tokenizer = TokenizerConfig(patch_length=16, n_cycles=n_cycles, references=references)
-    config = dataclasses.replace(ModelConfig.preset("tiny"), tokenizer=tokenizer)
+    network = random_model("transformer", amount=0.1, tokenizer=tokenizer).network
     z, observed = series(2, 96)
-    quantiles = shaken(config)(z, observed, 20)
+    quantiles = network(z, observed, 20)
     assert quantiles.shape == (2, 20, 9)
     assert torch.isfinite(quantiles).all()
-    loss = shaken(config).loss(z, observed, 32)
+    loss = network.loss(z, observed, 32)
     assert torch.isfinite(loss).all()
 
 

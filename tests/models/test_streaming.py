@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from tsfm.models import TSFM, ModelConfig, Stream
+from tsfm.models import TSFM, Stream
+from tsfm.models.config import TokenizerConfig
 from tsfm.models.longcontext import calibrate_long_context
 
 PATCH, LONGEST = 8, 128
@@ -20,30 +22,22 @@ RECURRENT = ("companion", "mamba1", "mamba2")
 FROZEN = {"max_age": 100.0, "max_drift": np.inf, "non_negative": False}
 
 
-def make(name: str, seed: int = 1) -> TSFM:
-    """A small model whose zero-initialised matrices are random too."""
-    tiny = ModelConfig.preset("tiny")
-    config = dataclasses.replace(
-        tiny,
-        tokenizer=dataclasses.replace(tiny.tokenizer, patch_length=PATCH),
-        backbone=dataclasses.replace(tiny.backbone, name=name, d_state=8),
-        max_context=LONGEST,
-        max_horizon=4 * PATCH,
-    )
-    model = TSFM.from_config(config)
-    rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
-    return model
+@pytest.fixture(scope="module")
+def make(random_model) -> Callable[..., TSFM]:
+    """Models by the name of their backbone."""
+    patches = TokenizerConfig(patch_length=PATCH)
+    sizes = {"tokenizer": patches, "max_context": LONGEST, "max_horizon": 4 * PATCH}
+    return functools.partial(random_model, amount=0.1, seed=1, **sizes)
 
 
-MODELS = {name: make(name) for name in ("transformer", *RECURRENT)}
+@pytest.fixture(scope="module")
+def models(make) -> dict[str, TSFM]:
+    return {name: make(name) for name in ("transformer", *RECURRENT)}
 
 
 @pytest.fixture(params=RECURRENT)
-def model(request) -> TSFM:
-    return MODELS[request.param]
+def model(request, models) -> TSFM:
+    return models[request.param]
 
 
 def wave(length: int, seed: int = 0, missing: float = 0.1) -> np.ndarray:
@@ -105,11 +99,11 @@ class Tokens:
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_with_the_same_statistics_streaming_is_one_shot(
-    name, seed, start, sizes, horizon, missing
+    models, name, seed, start, sizes, horizon, missing
 ):
     x = wave(start + sum(sizes) + 1, seed, missing)
     x[0] = 1.0
-    stream = Stream(MODELS[name], [x[: start + 1]], [12], **FROZEN)
+    stream = Stream(models[name], [x[: start + 1]], [12], **FROZEN)
     time = start + 1
     for size in (0, *sizes):
         stream.update([x[time : time + size]])
@@ -146,8 +140,8 @@ def test_a_fresh_anchor_is_a_forecast_from_scratch(model):
         assert found.levels == (0.05, 0.5, 0.9)
 
 
-def test_a_transformer_reads_the_last_context_each_time():
-    model, x = MODELS["transformer"], wave(300)
+def test_a_transformer_reads_the_last_context_each_time(models):
+    model, x = models["transformer"], wave(300)
     Stream(model).load_state_dict(Stream(model, [x]).state_dict())  # has a state, of values only
     stream = model.stream([x[:250]], [12])
     for time in (250, 251, 300):
@@ -266,7 +260,7 @@ def test_a_saved_stream_goes_on_identically(model, tmp_path):
     assert phases[0].anchored == phases[1].anchored
 
 
-def test_states_of_others_are_refused(model):
+def test_states_of_others_are_refused(model, make):
     state = Stream(model, [wave(50)]).state_dict()
     with pytest.raises(ValueError, match="another model"):
         Stream(make(model.config.backbone.name, seed=2)).load_state_dict(state)
@@ -299,7 +293,7 @@ def test_a_copy_goes_its_own_way(model):
 
 @pytest.mark.parametrize("name", ["mamba1", "mamba2"])
 @pytest.mark.parametrize("rule", ["filter", "rescale"])
-def test_a_model_for_longer_contexts_is_read_as_a_whole(name, rule):
+def test_a_model_for_longer_contexts_is_read_as_a_whole(make, name, rule):
     slow = make(name)
     with torch.no_grad():
         for key, parameter in slow.network.named_parameters():
@@ -352,7 +346,7 @@ def test_series_come_and_fall_silent(model):
     assert stream.lengths.tolist() == [1, 3, 2 + LONGEST]
 
 
-def test_inputs_are_copied_and_errors_leave_no_trace(model):
+def test_inputs_are_copied_and_errors_leave_no_trace(model, models):
     x, new = wave(50), np.array([np.inf, 2.0])
     before = x.copy(), new.copy()
     stream = Stream(model, [x, x])
@@ -381,4 +375,4 @@ def test_inputs_are_copied_and_errors_leave_no_trace(model):
     with pytest.raises(ValueError, match="context_length"):
         Stream(model, context_length=0)
     with pytest.raises(ValueError, match="keeps no state"):
-        MODELS["transformer"].network.blank_memory(2)
+        models["transformer"].network.blank_memory(2)

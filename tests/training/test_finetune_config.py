@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tsfm.models.presets.config import preset_config
 from tsfm.training.finetune_config import FinetuneConfig, read_recipe
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "finetune"
@@ -31,6 +32,13 @@ def test_changes_win_and_none_does_not_count():
     )
     assert (model.prediction_length, model.context_length) == (7, 96)
     assert (training.epochs, training.seed) == (10, 3)
+
+
+def test_a_file_sets_sizes_and_switches(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: smamba\nmodel: {d_model: 32, reorder: true}\n")
+    model, _ = read_recipe(path)
+    assert model == preset_config("smamba", {"d_model": 32, "reorder": True})
 
 
 def test_schedules():

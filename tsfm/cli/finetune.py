@@ -20,6 +20,10 @@ from tsfm.cli.forecast import (
     TargetColOption,
     TimestampColOption,
     TimezoneOption,
+    column,
+    one_or_many,
+    read_input,
+    step,
 )
 
 if TYPE_CHECKING:
@@ -113,34 +117,25 @@ def finetune(
     says when to stop, and its errors give the quantiles. The folder then works
     wherever a model is asked for, on other series of the same kind, too.
     """
-    from tsfm.cli import tables
-    from tsfm.cli.errors import LINES, note
-    from tsfm.cli.forecast import _column, _one_or_many, _read
-
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    tables.need_writable(out / "config.json")
-    context.call_on_close(lambda: _remove_empty(made))
+    _make_room(context, out)
     columns = {"id_col": id_col, "timestamp_col": timestamp_col}
-    frame, warned = _read(
-        file, target_col or [], **columns, date_format=date_format, timezone=timezone
+    frame, warned = read_input(
+        context, file, target_col, **columns, date_format=date_format, timezone=timezone
     )
     for what in warned:
         warnings.warn(what.message, stacklevel=1)
-    if tables.in_lines(file):
-        context.meta[LINES] = True
-
     from tsfm import Forecaster
 
     untrained = Forecaster(
         preset,
         prediction_length=prediction_length,
         context_length=context_length,
-        id_col=_column(id_col),
-        timestamp_col=_column(timestamp_col),
-        target_col=_one_or_many(target_col),
-        freq=int(freq) if freq is not None and freq.isdigit() else freq,
+        id_col=column(id_col),
+        timestamp_col=column(timestamp_col),
+        target_col=one_or_many(target_col),
+        freq=step(freq),
         on_gaps=on_gaps,
         on_duplicates=on_duplicates,
         device=device,
@@ -149,13 +144,15 @@ def finetune(
     )
     trained = untrained.finetune(frame, config=config, epochs=epochs, max_minutes=max_minutes)
     _save(trained, out)
-    best = trained.training_.query("kept").iloc[0]
-    note(
-        f"{trained.n_series_} series, {len(trained.training_)} epochs, "
-        f"{trained.training_['seconds'].sum():.0f} s; epoch {best['epoch']} validated best "
-        f"(mean square error {best['validation_error']:.4g} in units of each series)"
-    )
-    note(f"the model is in {out}: tsfm forecast FILE -n {prediction_length} --model {out}")
+
+
+def _make_room(context: typer.Context, out: Path) -> None:
+    """Try whether the folder can be written; a command that fails takes it back."""
+    from tsfm.cli.tables import need_writable
+
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    need_writable(out / "config.json")
+    context.call_on_close(lambda: _remove_empty(made))
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -167,9 +164,18 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _save(trained: Forecaster, out: Path) -> None:
-    """The model, and the table of its epochs beside it."""
+    """Write the model, and the table of its epochs beside it; say how it went."""
+    from tsfm.cli.errors import note
     from tsfm.models.presets import PresetModel
 
     assert isinstance(trained.model, PresetModel)
+    epochs, horizon = trained.training_, trained.model.config.prediction_length
     trained.model.save_pretrained(out)
-    trained.training_.to_json(out / "training.json", orient="records", indent=1)
+    epochs.to_json(out / "training.json", orient="records", indent=1)
+    best = epochs.query("kept").iloc[0]
+    note(
+        f"{trained.n_series_} series, {len(epochs)} epochs, "
+        f"{epochs['seconds'].sum():.0f} s; epoch {best['epoch']} validated best "
+        f"(mean square error {best['validation_error']:.4g} in units of each series)"
+    )
+    note(f"the model is in {out}: tsfm forecast FILE -n {horizon} --model {out}")

@@ -129,11 +129,12 @@ class TSFM(ArrayForecaster):
 
     @property
     def keeps_state(self) -> bool:
-        """Whether streams can go on: fixed patches, recurrent, its context not extended."""
+        """Whether streams can go on: fixed patches, no prompts, recurrent, context not extended."""
         backbone = self.network.backbone
         limits = (n for name, n in backbone.named_buffers() if name.endswith("trained_tokens"))
         recurrent = hasattr(backbone, "initial_state")
-        resumes = self.config.tokenizer.name == "fixed"
+        tokenizer = self.config.tokenizer
+        resumes = tokenizer.name == "fixed" and not tokenizer.n_prompts
         return recurrent and resumes and not any(n > 0 for n in limits)
 
     def forecast(

@@ -156,16 +156,11 @@ def selective_scan_chunked(
     Parameters
     ----------
     x, dt, A, B, C, state
-        As in `selective_scan`.
+        As in `selective_scan`, and so are the results.
     chunk
         Tokens per chunk.
     recompute
         Whether to trade a second forward pass for memory in the backward pass.
-
-    Returns
-    -------
-    tuple of Tensor
-        Outputs [B, L, E] and the final state [B, E, N].
     """
     outputs = []
     for at in range(0, x.shape[1], chunk):
@@ -334,14 +329,9 @@ def ssd_chunked(
     Parameters
     ----------
     x, dt, A, B, C, state
-        As in `ssd`.
+        As in `ssd`, and so are the results.
     chunk
         Tokens per chunk.
-
-    Returns
-    -------
-    tuple of Tensor
-        Outputs [B, L, H, P] and the final state [B, H, P, N].
     """
     if not x.is_cpu or x.shape[1] <= _PIECE:
         return _ssd_chunks(x, dt, A, B, C, state, chunk)

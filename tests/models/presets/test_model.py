@@ -38,6 +38,16 @@ def test_short_forecasts_begin_long_ones_and_intervals_never_narrow(trained, ser
     assert (width[:, 8:] >= width[:, :8].max(axis=1, keepdims=True)).all()
 
 
+def test_a_reordering_model_is_saved_and_heeds_no_order(tmp_path):
+    config = SMambaConfig(12, 4, d_model=16, d_hidden=16, reorder=True)
+    PresetModel.from_config(config).save_pretrained(tmp_path)
+    model = PresetModel.from_pretrained(tmp_path, device="cpu")
+    assert model.config == config
+    windows = np.random.default_rng(0).normal(size=(3, 5, 12))
+    plain, other = (model.points(windows, 4, order=o) for o in (None, np.array([4, 2, 0, 1, 3])))
+    np.testing.assert_allclose(other, plain, atol=1e-5)
+
+
 @pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0.0), (1e6, 1e8), (-3.0, 0.0)])
 def test_the_unit_does_not_matter(trained, series, factor, shift):
     moved = [factor * x + shift for x in series]

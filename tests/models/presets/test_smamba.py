@@ -41,6 +41,17 @@ def test_one_direction_only_sees_what_came_before(mixer):
     assert torch.equal(seen, torch.ones(5, 5).triu().bool())
 
 
+@pytest.mark.parametrize("mixer", ["mamba1", "mamba2"])
+@torch.no_grad()
+def test_a_learnt_order_replaces_the_given_one(mixer):
+    z, order = torch.randn(2, 9, 24), torch.randperm(9)
+    for reorder in (False, True):
+        model = network(mixer=mixer, reorder=reorder)
+        gap = (model(z[:, order]) - model(z)[:, order]).abs().max()
+        assert (gap < 1e-5) == reorder
+    assert influence(model).all()
+
+
 @pytest.mark.parametrize("n", [1, 3, 7, 11])
 @torch.no_grad()
 def test_any_number_of_variates(n):

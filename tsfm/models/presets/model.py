@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from tqdm.auto import tqdm
 
+from tsfm.models.arrays import ArrayForecaster, Mode
 from tsfm.models.config import FORMAT_VERSION
 from tsfm.models.hub import preset_values, resolve, write_checkpoint
 from tsfm.models.inputs import (
@@ -18,7 +19,6 @@ from tsfm.models.inputs import (
     check_horizon,
     floors,
     is_whole,
-    persistence,
     pick_device,
 )
 from tsfm.models.output import DECILES, ForecastOutput
@@ -27,7 +27,7 @@ from tsfm.models.presets.intervals import Intervals, widening
 from tsfm.models.presets.smamba import SMambaNetwork
 from tsfm.models.presets.spacetime import SpaceTimeNetwork
 from tsfm.models.presets.windows import Array, right_aligned, scaled
-from tsfm.models.quantiles import check_levels, sample_paths
+from tsfm.models.quantiles import check_levels
 
 PresetNetwork = SMambaNetwork | SpaceTimeNetwork
 
@@ -36,7 +36,7 @@ _NAMES = "series_names"
 _VALUES_PER_PASS = 250_000
 
 
-class PresetModel:
+class PresetModel(ArrayForecaster):
     """A trained S-Mamba or SpaceTime for arrays.
 
     What is special about each:
@@ -63,6 +63,8 @@ class PresetModel:
     series_names
         Names of the series it was trained on, in their order; None if they had none.
     """
+
+    network: PresetNetwork
 
     def __init__(
         self,
@@ -134,11 +136,6 @@ class PresetModel:
         return self.network.config
 
     @property
-    def n_parameters(self) -> int:
-        """Number of weights."""
-        return sum(p.numel() for p in self.network.parameters())
-
-    @property
     def max_context(self) -> int:
         """Longest history, in steps, a forecast is based on."""
         return self.config.context_length
@@ -151,18 +148,13 @@ class PresetModel:
         """
         return (self.series_names or ()) if self.network.mixes_variates else None
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network lives."""
-        return next(self.network.parameters()).device
-
     def forecast(
         self,
         series: Sequence[ArrayLike],
         prediction_length: int,
         quantile_levels: Sequence[float] = DECILES,
         *,
-        mode: Literal["fast", "best"] = "fast",
+        mode: Mode = "fast",
         season_lengths: Sequence[int | None] | None = None,
         non_negative: bool | Literal["auto"] = "auto",
         context_length: int | None = None,
@@ -175,24 +167,15 @@ class PresetModel:
 
         Parameters
         ----------
-        series
-            N one-dimensional arrays, oldest value first; NaN and infinities count as missing.
+        series, quantile_levels, non_negative, context_length, progress
+            As in `TSFM.forecast`.
         prediction_length
             Steps to forecast, H >= 1, also beyond those of training: intervals then never narrow.
-        quantile_levels
-            Levels in (0, 1), in any order.
-        mode
-            "fast" or "best", as `TSFM` has them; here they are the same.
-        season_lengths
-            Accepted as `TSFM` does; the season was learnt in training.
-        non_negative
-            True: no forecast below zero. "auto": for series that never were below zero.
-        context_length
-            Use at most that many last steps.
+        mode, season_lengths
+            As `TSFM` has them, but without effect: both modes are the same, and the season was
+            learnt in training.
         batch_size
             Series per pass (SpaceTime); "auto" bounds memory.
-        progress
-            Whether to show a progress bar.
         average_orders
             S-Mamba: average the point forecasts over so many orders of the series, the given one
             and random others; 1 by default. Only worth it where the validation error says so: a
@@ -200,16 +183,10 @@ class PresetModel:
         random_state
             Seed of these orders.
 
-        Returns
-        -------
-        ForecastOutput
-            Forecasts in the order of `series`.
-
         Raises
         ------
         ValueError
-            If an argument is out of range, a series has no finite value, or the model is not
-            trained.
+            As in `TSFM.forecast`, or if the model is not trained.
         """
         levels = check_levels(quantile_levels)
         horizon = check_horizon(prediction_length)
@@ -240,44 +217,6 @@ class PresetModel:
         median = np.maximum(points, floor[:, None])
         used = np.array([min(len(x), self.max_context) for x in contexts], dtype=np.int64)
         return ForecastOutput(quantiles, levels, median, used)
-
-    def sample_paths(
-        self,
-        series: Sequence[ArrayLike],
-        prediction_length: int,
-        num_samples: int = 100,
-        *,
-        random_state: int | None = None,
-        mode: Literal["fast", "best"] = "fast",
-        season_lengths: Sequence[int | None] | None = None,
-        non_negative: bool | Literal["auto"] = "auto",
-        context_length: int | None = None,
-        batch_size: int | Literal["auto"] = "auto",
-        progress: bool = False,
-    ) -> Array:
-        """Joint sample paths [N, S, H]: the quantiles tied over time by an AR(1) Gaussian copula.
-
-        The dependence between successive steps is the lag-one autocorrelation of the detrended
-        context, kept in [0, 0.99]. Arguments as in `forecast` and in `TSFM.sample_paths`.
-        """
-        if not (is_whole(num_samples) and num_samples >= 1):
-            raise ValueError(f"num_samples must be a whole number >= 1, got {num_samples!r}.")
-        grid = tuple(np.round(np.concatenate([[0.005], np.arange(0.02, 0.99, 0.02), [0.995]]), 4))
-        output = self.forecast(
-            series,
-            prediction_length,
-            grid,
-            mode=mode,
-            season_lengths=season_lengths,
-            non_negative=non_negative,
-            context_length=context_length,
-            batch_size=batch_size,
-            progress=progress,
-        )
-        contexts = check_contexts(series, context_length, self.max_context)
-        memory = np.array([persistence(x[-self.max_context :]) for x in contexts])
-        rng = np.random.default_rng(random_state)
-        return sample_paths(output.quantiles, grid, memory, num_samples, rng)
 
     def points(
         self,

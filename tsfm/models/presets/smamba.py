@@ -2,7 +2,8 @@
 
 Source: Wang et al., "Is Mamba Effective for Time Series Forecasting?" (arXiv 2403.11144).
 Mamba reads its tokens in an order, but variates have none: another order of the same series gives
-another forecast. `PresetModel.forecast(..., average_orders=k)` averages over several.
+another forecast. `PresetModel.forecast(..., average_orders=k)` averages over several; with
+`reorder` every block sorts the variates by a learnt importance instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from tsfm.models.presets.config import SMambaConfig
 from tsfm.nn.bidirectional import Bidirectional
 from tsfm.nn.mamba import Mamba1, Mamba2
+from tsfm.nn.reorder import Reordered
 
 
 class SMambaBlock(nn.Module):
@@ -27,9 +29,8 @@ class SMambaBlock(nn.Module):
     def __init__(self, config: SMambaConfig) -> None:
         super().__init__()
         forwards = _mixer(config)
-        self.mixer: nn.Module = (
-            Bidirectional(forwards, _mixer(config)) if config.bidirectional else forwards
-        )
+        mixer = Bidirectional(forwards, _mixer(config)) if config.bidirectional else forwards
+        self.mixer = Reordered(mixer, config.d_model) if config.reorder else mixer
         self.norm_mixed = nn.LayerNorm(config.d_model)
         self.widen = nn.Linear(config.d_model, config.d_hidden)
         self.narrow = nn.Linear(config.d_hidden, config.d_model)

@@ -35,8 +35,8 @@ RUNS = {
     "spacetime-ETTh1-OT": Run("ETTh1", "spacetime-etth1", 336, 720, ("OT",)),
     "smamba-ETTm1": Run("ETTm1", "smamba-ettm1", 96, 96),
     "smamba-weather": Run("weather", "smamba-weather", 96, 96),
-    "spacetime-ETTm1-OT": Run("ETTm1", "spacetime-etth1", 336, 96, ("OT",)),
-    "spacetime-weather-OT": Run("weather", "spacetime-etth1", 336, 96, ("OT",)),
+    "spacetime-ETTm1-OT": Run("ETTm1", "spacetime-ettm1", 336, 96, ("OT",)),
+    "spacetime-weather-OT": Run("weather", "spacetime-weather", 336, 96, ("OT",)),
 }
 
 
@@ -60,7 +60,7 @@ def measure(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
     import numpy as np
     import torch
 
-    from tsfm.evaluation.longterm import LinearBaseline, LongTermTask, repeat_last, score
+    from tsfm.evaluation.longterm import LongTermTask, report, score
     from tsfm.training.finetune import finetune
     from tsfm.training.finetune_config import read_recipe
 
@@ -79,11 +79,7 @@ def measure(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
         device="cpu",
         progress=True,
     )
-    scores = {
-        config.kind: score(task, result.model.points),
-        "linear": score(task, LinearBaseline(task)),
-        "repeat last": score(task, repeat_last),
-    }
+    scores = report(task, config.kind, result.model.points, "cpu", {}).scores
     orders = []
     if result.model.network.mixes_variates:
         rng = np.random.default_rng(seed)

@@ -14,6 +14,13 @@ def test_round_trip(kind):
     assert preset_config(kind, asdict(config)) == config
 
 
+def test_saved_settings_without_the_loss_fields_mean_the_published_loss():
+    saved = asdict(SpaceTimeConfig())
+    del saved["loss_unit"], saved["one_step_weight"]
+    config = preset_config("spacetime", saved)
+    assert (config.loss_unit, config.one_step_weight) == ("series", 1.0)
+
+
 def test_channels_are_kernels_times_filters():
     assert SpaceTimeConfig(n_kernels=16).d_model == 128
     assert SpaceTimeConfig(n_kernels=3, differences=(0, 1), average_widths=()).d_model == 6
@@ -32,6 +39,11 @@ def test_errors_name_the_field():
         SMambaConfig(mixer="attention")
     with pytest.raises(ValueError, match="scaling='none'"):
         SpaceTimeConfig(scaling="none")
+    with pytest.raises(ValueError, match="loss_unit='batch'"):
+        SpaceTimeConfig(loss_unit="batch")
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="must be finite and not negative"):
+            SpaceTimeConfig(one_step_weight=weight)
     with pytest.raises(ValueError, match="dropout=1"):
         SMambaConfig(dropout=1)
     assert SpaceTimeConfig(n_extra_blocks=0).n_extra_blocks == 0

@@ -79,3 +79,29 @@ def test_loss_is_finite_for_empty_and_tiny_windows():
         loss.backward()
         assert loss.isfinite()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@torch.no_grad()
+def test_one_step_weight_scales_two_of_three_terms():
+    z, target = torch.randn(4, 1, 48), torch.randn(4, 1, 12)
+    rest = torch.full((4, 1, 1), 2.0), target, torch.ones_like(target).bool()
+    none, published, double = (
+        network(one_step_weight=weight).loss(z, *rest).item() for weight in (0.0, 1.0, 2.0)
+    )
+    forecast = 2 * (network()(z) - target).square().mean().sqrt().item()
+    assert none == pytest.approx(forecast, rel=1e-4)
+    assert published > none
+    assert double - none == pytest.approx(2 * (published - none), rel=1e-4)
+    assert network().loss(z, *rest).item() == published
+
+
+@torch.no_grad()
+def test_an_extreme_window_decides_the_loss_only_in_the_unit_of_the_series():
+    z, target = torch.randn(4, 1, 48), torch.randn(4, 1, 12)
+    known, even = torch.ones_like(target).bool(), torch.ones(4, 1, 1)
+    extreme = torch.tensor([1.0, 1.0, 1.0, 1000.0])[:, None, None]
+    windows, series = network(loss_unit="window"), network()
+    even_loss = windows.loss(z, even, target, known)
+    assert torch.equal(windows.loss(z, extreme, target, known), even_loss)
+    torch.testing.assert_close(series.loss(z, even, target, known), even_loss)
+    assert series.loss(z, extreme, target, known) > 10 * even_loss

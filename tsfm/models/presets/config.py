@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tsfm.config import from_dict
 
 Scaling = Literal["standard", "mean"]
+LossUnit = Literal["series", "window"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class SMambaConfig:
     """Inner width of the mixer as a multiple of `d_model`."""
     bidirectional: bool = True
     """Whether a second mixer reads the variates from last to first."""
+    reorder: bool = False
+    """Whether every block sorts the variates by a learnt importance before it reads them, so that
+    forecasts do not depend on the order in which they are given."""
     dropout: float = 0.1
     """Share of activations dropped in training."""
     name: str = "smamba"
@@ -95,6 +100,12 @@ class SpaceTimeConfig:
     scaling: Scaling = "standard"
     """Per window: "standard" divides by the standard deviation, "mean" only subtracts the mean
     (as published; series of other units than the training data are then not understood)."""
+    loss_unit: LossUnit = "series"
+    """Unit of the errors in the loss: "series" as in the data (as published), "window" each
+    window's standard deviation, so that a few windows with extreme values do not decide the
+    training. Only with `scaling` "standard" do they differ."""
+    one_step_weight: float = 1.0
+    """Weight of the two one-step terms of the loss beside the forecast's own (published: 1)."""
     dropout: float = 0.25
     """Share of activations dropped in training."""
     name: str = "spacetime"
@@ -105,6 +116,12 @@ class SpaceTimeConfig:
         _check_sizes(self)
         if self.scaling not in ("standard", "mean"):
             raise ValueError(f"scaling={self.scaling!r} must be 'standard' or 'mean'.")
+        if self.loss_unit not in ("series", "window"):
+            raise ValueError(f"loss_unit={self.loss_unit!r} must be 'series' or 'window'.")
+        if not 0 <= self.one_step_weight < math.inf:
+            raise ValueError(
+                f"one_step_weight={self.one_step_weight!r} must be finite and not negative."
+            )
         if not self.differences and not self.average_widths:
             raise ValueError("differences and average_widths are both empty; (0,) is the least.")
 

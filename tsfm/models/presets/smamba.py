@@ -8,6 +8,7 @@ another forecast. `PresetModel.forecast(..., average_orders=k)` averages over se
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from tsfm.models.presets.config import SMambaConfig
 from tsfm.nn.bidirectional import Bidirectional
 from tsfm.nn.mamba import Mamba1, Mamba2
 from tsfm.nn.reorder import Reordered
+from tsfm.tokenizers.variate import VariateTokenizer
 
 
 class SMambaBlock(nn.Module):
@@ -66,6 +68,7 @@ class SMambaNetwork(nn.Module):
     def __init__(self, config: SMambaConfig) -> None:
         super().__init__()
         self.config = config
+        self.tokenizer = VariateTokenizer(config.context_length)
         self.embed = nn.Linear(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(SMambaBlock(config) for _ in range(config.n_layers))
@@ -87,7 +90,9 @@ class SMambaNetwork(nn.Module):
         Tensor
             [W, N, prediction_length], in the same scale.
         """
-        x = self.dropout(self.embed(z))  # [W, N, d_model]
+        known = torch.ones_like(z, dtype=torch.bool)  # a missing value counts as the mean
+        batch = self.tokenizer.tokenize(z, known, self.config.prediction_length)
+        x = self.dropout(self.embed(batch.values))  # [W, N, d_model]
         for block in self.blocks:
             x = block(x)
         answer: Tensor = self.head(self.norm(x))

@@ -151,7 +151,7 @@ class SpaceTimeNetwork(nn.Module):
 
         The one-step terms compare, once the state is full, the open loop's answer with the next
         value (missing ones are those that `z` holds as zero) and its fed-back input with the next
-        encoded one.
+        encoded one; `config.one_step_weight` weighs both.
 
         Parameters
         ----------
@@ -164,6 +164,8 @@ class SpaceTimeNetwork(nn.Module):
         """
         rows = z.flatten(0, 1)  # [R, L]
         unit = scale.flatten(0, 1)  # [R, 1]
+        if self.config.loss_unit == "window":
+            unit = torch.ones_like(unit)
         x = self.encode(rows)
         closed, _ = self.loop(x, target.shape[-1])
         error = unit * (self._read_out(closed) - target.flatten(0, 1))
@@ -174,8 +176,9 @@ class SpaceTimeNetwork(nn.Module):
         y, fed_back = self.loop.open_loop(x)
         known = rows[:, full + 1 :] != 0
         ahead = unit * (self._read_out(y[:, full:-1]) - rows[:, full + 1 :])
-        total = total + _root(mean_where(ahead.square(), known))
-        return total + _root((fed_back[:, full:-1] - x[:, full + 1 :]).square().mean())
+        weight = self.config.one_step_weight
+        total = total + weight * _root(mean_where(ahead.square(), known))
+        return total + weight * _root((fed_back[:, full:-1] - x[:, full + 1 :]).square().mean())
 
     def settle(self) -> None:
         """Measure the loop and set its brake; call it when the weights have changed."""

@@ -23,6 +23,8 @@ FRONT = {
     "scoring",
     "shortcuts",
     "streaming",
+    "token_plot",
+    "tokenization",
 }
 MAY_IMPORT = {
     "nn": set(),
@@ -35,12 +37,13 @@ MAY_IMPORT = {
     "adapters": FRONT | {"frames", "models", "evaluation"},
     **{name: FRONT | {"frames", "models"} for name in FRONT},
     "finetuning": FRONT | {"frames", "models", "training"},
+    "tokenization": FRONT | {"frames", "models", "tokenizers"},
     "cli": FRONT | {"frames", "models", "nn", "training", "evaluation", "datasets", "adapters"},
 }
 HEAVY = {  # distributions that only some rooms may import
     "lightning": {"training"},
     "gluonts": {"evaluation", "adapters"},
-    "matplotlib": {"plotting", "datasets", "evaluation", "cli"},
+    "matplotlib": {"plotting", "token_plot", "datasets", "evaluation", "cli"},
     "pandas": {*FRONT, "frames", "evaluation", "adapters", "cli"},
     "ray": set(),
     "fastapi": set(),

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ["inference", "generation", "training", "frames", "kernels", "streaming", "longterm"]
+SCRIPTS = [
+    "inference",
+    "generation",
+    "training",
+    "frames",
+    "kernels",
+    "streaming",
+    "longterm",
+    "patch_encoder",
+    "tokenizers",
+]
 
 
 def run(script: str, *words: str) -> str:
@@ -125,3 +135,26 @@ def test_streaming_measures_and_records(tmp_path):
     assert results["deviations"][0]["all"]["mean"] > 0
     assert len(results["one_by_one"]["scratch_seconds"]) == 2
     assert figure.stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_patch_encoder_measures_and_records(tmp_path):
+    out, figure = tmp_path / "patch_encoder.json", tmp_path / "patch_encoder.png"
+    words = ["--longest", "1024", "--rounds", "1", "--threads", "1", "--clock", "cpu"]
+    text = run("patch_encoder", *words, "--out", str(out), "--figure", str(figure))
+    assert "| by patch (ours) | 1024 |" in text
+    rows = json.loads(out.read_text())["results"]["rows"]
+    assert len(rows) == 6
+    assert all(row["largest_difference"] < 1e-5 for row in rows)
+    assert figure.stat().st_size > 1000
+
+
+def test_tokenizers_measures_and_records(tmp_path):
+    out = tmp_path / "tokenizers.json"
+    text = run(
+        "tokenizers", "--series", "4", "--length", "256", "--repeats", "1", "--out", str(out)
+    )
+    assert "| tsfm-entropy, equal_share 16 |" in text
+    rows = json.loads(out.read_text())["results"]["tokenizers"]
+    assert rows[0]["tokens_per_series"] == 8
+    assert all(row["whole"]["median"] > 0 for row in rows)

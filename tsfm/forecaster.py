@@ -24,6 +24,7 @@ from tsfm.loading import ForecastModel
 from tsfm.persistence import load_forecaster, save_forecaster
 from tsfm.scoring import quantile_score
 from tsfm.streaming import UpdatableEstimator, load_growth
+from tsfm.tokenization import TokenizableEstimator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-class Forecaster(UpdatableEstimator, FinetunableEstimator):
+class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator):
     """Zero-shot forecasts of the series in a DataFrame.
 
     `fit` never trains: it finds the columns and the frequency of each series and remembers the

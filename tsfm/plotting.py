@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 PLOT_LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 MAX_PANELS = 9
-_HISTORY = "#3d4650"
-_FORECAST = "#1f6f8b"
+HISTORY = "#3d4650"
+FORECAST = "#1f6f8b"
 _GRID = "#e4e7eb"
-_TEXT = "#5b6570"
+TEXT = "#5b6570"
 
 
 def plot_forecast(
@@ -47,11 +47,7 @@ def plot_forecast(
     ValueError
         The forecast is not of these series, or `ax` was given for several.
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install matplotlib") from error
-
+    plt = import_pyplot()
     horizon, rest = divmod(len(forecast), len(panel))
     if rest or not horizon:
         raise ValueError(
@@ -83,9 +79,18 @@ def plot_forecast(
         else:
             axis.set_visible(False)
     if len(panel) > MAX_PANELS:
-        figure.supxlabel(f"The first {MAX_PANELS} of {len(panel)} series", color=_TEXT, fontsize=9)
+        figure.supxlabel(f"The first {MAX_PANELS} of {len(panel)} series", color=TEXT, fontsize=9)
     first: Axes = axes.flat[0]
     return first if count == 1 else axes.reshape(-1)[:count]
+
+
+def import_pyplot() -> Any:
+    """`matplotlib.pyplot`, or an ImportError that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: pip install matplotlib") from error
+    return plt
 
 
 def _draw(
@@ -93,11 +98,11 @@ def _draw(
 ) -> None:
     tail = min(len(panel.values[index]), max(3 * horizon, 60))
     history = panel.values[index][-tail:]
-    past = _positions(panel.timestamps(index).iloc[-tail:])
-    future = _positions(forecast[panel.layout.timestamp_name])
+    past = positions(panel.timestamps(index).iloc[-tail:])
+    future = positions(forecast[panel.layout.timestamp_name])
     handles = [
         ax.plot(
-            past, history, color=_HISTORY, linewidth=1.1, label="history", solid_joinstyle="round"
+            past, history, color=HISTORY, linewidth=1.1, label="history", solid_joinstyle="round"
         )[0]
     ]
     joined = np.concatenate([past[-1:], future])
@@ -108,17 +113,17 @@ def _draw(
         upper = np.concatenate([anchor, forecast[high].to_numpy()])
         share = round(100 * (float(high) - float(low)))
         band = ax.fill_between(
-            joined, lower, upper, color=_FORECAST, alpha=alpha[i], linewidth=0, label=f"{share}%"
+            joined, lower, upper, color=FORECAST, alpha=alpha[i], linewidth=0, label=f"{share}%"
         )
         handles.append(band)  # type: ignore[arg-type]
     middle = np.concatenate([anchor, forecast["predictions"].to_numpy()])
-    handles.insert(1, ax.plot(joined, middle, color=_FORECAST, linewidth=1.8, label="forecast")[0])
+    handles.insert(1, ax.plot(joined, middle, color=FORECAST, linewidth=1.8, label="forecast")[0])
     if len(past):
-        ax.axvline(past[-1], color=_TEXT, linewidth=0.7, linestyle=(0, (2, 3)))
-    _style(ax, panel, index)
+        ax.axvline(past[-1], color=TEXT, linewidth=0.7, linestyle=(0, (2, 3)))
+    style(ax, panel, panel.label(index))
     if legend:
         ax.legend(
-            handles=handles, loc="upper left", ncols=4, frameon=False, fontsize=8, labelcolor=_TEXT
+            handles=handles, loc="upper left", ncols=4, frameon=False, fontsize=8, labelcolor=TEXT
         )
         ax.margins(y=0.18)
 
@@ -148,7 +153,7 @@ def _is_level(name: str) -> bool:
         return False
 
 
-def _positions(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
+def positions(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
     """Timestamps as matplotlib places them: dates (local time) or numbers."""
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
@@ -157,14 +162,19 @@ def _positions(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
     return column.to_numpy()
 
 
-def _style(ax: Axes, panel: Panel, index: int) -> None:
-    ax.set_title(panel.label(index), loc="left", fontsize=10, color=_HISTORY, fontweight="bold")
+def style(ax: Axes, panel: Panel, title: str = "") -> None:
+    """Gives axes that hold values of a panel the look of the house."""
+    ax.set_title(title, loc="left", fontsize=10, color=HISTORY, fontweight="bold")
     ax.grid(True, color=_GRID, linewidth=0.7)
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(_GRID)
-    ax.tick_params(colors=_TEXT, labelsize=8, length=0)
+    ax.tick_params(colors=TEXT, labelsize=8, length=0)
+    if max(map(abs, ax.get_ylim())) >= 1e6:  # 150M, instead of a power of ten above the axis
+        from matplotlib.ticker import EngFormatter
+
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     if panel.axis.kind != "integer":
         import matplotlib.dates as mdates
 
@@ -172,5 +182,5 @@ def _style(ax: Axes, panel: Panel, index: int) -> None:
         locator = dates.AutoDateLocator(minticks=3, maxticks=7)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-    ax.xaxis.get_offset_text().set_color(_TEXT)
+    ax.xaxis.get_offset_text().set_color(TEXT)
     ax.xaxis.get_offset_text().set_fontsize(8)

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from tsfm import __version__
-from tsfm.cli import corpus, doctor, evaluate, finetune, forecast, longterm, models, pretrain
+from tsfm.cli import (
+    corpus,
+    doctor,
+    evaluate,
+    finetune,
+    forecast,
+    longterm,
+    models,
+    pretrain,
+    tokenize,
+)
 from tsfm.cli.errors import PoliteGroup
 
 app = typer.Typer(
@@ -55,6 +65,7 @@ def root(
 app.command("forecast", epilog=forecast.EPILOG)(forecast.forecast)
 app.command("finetune", epilog=finetune.EPILOG)(finetune.finetune)
 app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
+app.command("tokenize", epilog=tokenize.EPILOG)(tokenize.tokenize)
 app.command("models", epilog=models.EPILOG)(models.models)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(corpus.app, name="corpus")

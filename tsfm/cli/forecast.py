@@ -155,25 +155,18 @@ def forecast(
     Nothing is trained and nothing leaves the machine.
     """
     from tsfm.cli import tables
-    from tsfm.cli.errors import LINES, note
+    from tsfm.cli.errors import note
 
     levels = parse_levels(quantiles)
     if prediction_length < 1:
         raise ValueError(f"--prediction-length must be at least 1, not {prediction_length}")
     tables.check_out(out)
     if plot is not None:
-        _need_matplotlib(plot)
-        tables.need_writable(plot, "--plot")
-    frame, warned = _read(
-        file,
-        target_col or [],
-        id_col=id_col,
-        timestamp_col=timestamp_col,
-        date_format=date_format,
-        timezone=timezone,
+        need_picture(plot)
+    columns = {"id_col": id_col, "timestamp_col": timestamp_col}
+    frame, warned = read_input(
+        context, file, target_col, **columns, date_format=date_format, timezone=timezone
     )
-    if tables.in_lines(file):
-        context.meta[LINES] = True
 
     from tsfm import Forecaster
     from tsfm.loading import load_model
@@ -185,10 +178,10 @@ def forecast(
         prediction_length=prediction_length,
         quantile_levels=levels,
         mode=mode,
-        id_col=_column(id_col),
-        timestamp_col=_column(timestamp_col),
-        target_col=_one_or_many(target_col),
-        freq=int(freq) if freq is not None and freq.isdigit() else freq,
+        id_col=column(id_col),
+        timestamp_col=column(timestamp_col),
+        target_col=one_or_many(target_col),
+        freq=step(freq),
         on_gaps=on_gaps,
         on_duplicates=on_duplicates,
         batch_size="auto" if batch_size is None else batch_size,
@@ -233,49 +226,78 @@ def parse_levels(text: str) -> tuple[float, ...]:
     return tuple(levels)
 
 
-def _read(
-    file: Path, targets: list[str], **options: str | None
+def read_input(
+    context: typer.Context,
+    file: Path,
+    targets: list[str] | None,
+    *,
+    id_col: str | None,
+    timestamp_col: str | None,
+    date_format: str | None,
+    timezone: str | None,
 ) -> tuple[pd.DataFrame, list[warnings.WarningMessage]]:
-    """The table, and the warnings of reading it, for when it is known that it can be forecast."""
-    from tsfm.cli.tables import need_columns, read_table
+    """The table, and the warnings of reading it, for when it is known that it can be forecast.
 
+    Tells the context whether errors may speak of lines of the file.
+    """
+    from tsfm.cli.errors import LINES
+    from tsfm.cli.tables import in_lines, need_columns, read_table
+
+    columns = {"id_col": id_col, "timestamp_col": timestamp_col}
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        frame = read_table(file, **options)
-    need_columns(frame, file, targets)
+        frame = read_table(file, **columns, date_format=date_format, timezone=timezone)
+    need_columns(frame, file, targets or [])
+    if in_lines(file):
+        context.meta[LINES] = True
     return frame, warned
 
 
-def _column(name: str | None) -> str | None:
+def column(name: str | None) -> str | None:
     """A flag's column as the library wants it: not given is "auto", the word none is None."""
     return None if name == "none" else name or "auto"
 
 
-def _one_or_many(names: list[str] | None) -> str | list[str]:
+def one_or_many(names: list[str] | None) -> str | list[str]:
+    """The flag --target-col as the library wants it."""
     if not names:
         return "auto"
     return names[0] if len(names) == 1 else names
 
 
-def _need_matplotlib(plot: Path) -> None:
+def step(freq: str | None) -> str | int | None:
+    """The flag --freq as the library wants it: digits are a step of integer time."""
+    return int(freq) if freq is not None and freq.isdigit() else freq
+
+
+def need_picture(plot: Path) -> None:
+    """Raise early if the picture of --plot cannot be made; draw without a screen."""
     from importlib.util import find_spec
+
+    from tsfm.cli.tables import need_writable
 
     if plot.suffix.lower() not in PICTURES:
         raise ValueError(f"--plot {plot}: use one of {', '.join(PICTURES)}")
 
     if find_spec("matplotlib") is None:
         raise ImportError("--plot needs matplotlib; `pip install matplotlib`, or leave --plot out")
+    need_writable(plot, "--plot")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
 
 
 def save_picture(
     forecaster: Forecaster, frame: pd.DataFrame, answer: pd.DataFrame, path: Path
 ) -> None:
     """Draw the end of each series with its forecast and save it to `path`."""
-    import matplotlib as mpl
+    forecaster.plot(frame, answer)
+    save_current(path)
 
-    mpl.use("Agg")
+
+def save_current(path: Path) -> None:
+    """Save the current figure of matplotlib to `path` and close it."""
     from matplotlib import pyplot as plt
 
-    forecaster.plot(frame, answer)
     plt.savefig(path, dpi=150, bbox_inches="tight")
     plt.close()

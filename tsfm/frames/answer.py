@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tsfm.frames.calendar import Int64
 from tsfm.frames.errors import DataError
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Float64
@@ -95,6 +96,43 @@ def samples_frame(panel: Panel, samples: Float64) -> pd.DataFrame:
     frame["sample"] = np.tile(np.repeat(np.arange(count), horizon), n)
     frame["predictions"] = samples.reshape(-1)
     return frame
+
+
+def token_frame(
+    panel: Panel, tokens: Sequence[tuple[Int64, Int64, Int64, Float64]]
+) -> pd.DataFrame:
+    """Builds the answer of `tokenize`.
+
+    Parameters
+    ----------
+    panel
+        The series that were cut.
+    tokens
+        For each of the N series the first step, the length, the number of observed values and the
+        entropy of its tokens, `[T]` each.
+
+    Returns
+    -------
+    DataFrame
+        Columns: id, "target_name", "start" (a time), "step", "length", "observed", "entropy".
+    """
+    names = ["target_name", "start", "step", "length", "observed", "entropy"]
+    if panel.layout.id_name in names:
+        raise DataError(
+            f"The id column {panel.layout.id_name!r} clashes with the columns of the answer "
+            f"{tuple(names)!r}; rename it."
+        )
+    counts = [len(start) for start, *_ in tokens]
+    targets = pd.Index(list(panel.target_names), tupleize_cols=False).repeat(counts)
+    times = [panel.timestamps(i).iloc[start] for i, (start, *_) in enumerate(tokens)]
+    columns: dict[Hashable, Any] = {
+        panel.layout.id_name: panel.ids.repeat(counts),
+        "target_name": targets.array,
+        "start": pd.concat(times, ignore_index=True).array,
+    }
+    for name, parts in zip(names[2:], zip(*tokens, strict=True), strict=True):
+        columns[name] = np.concatenate(parts)
+    return pd.DataFrame(columns)
 
 
 def _index_columns(panel: Panel, horizon: int) -> pd.DataFrame:

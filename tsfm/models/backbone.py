@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from tsfm.models.config import BackboneConfig
+from tsfm.models.decoder import DecodedBackbone
 from tsfm.nn.attention import Attention, causal_bias
+from tsfm.nn.bidirectional import take
 from tsfm.nn.companion_mixer import CompanionMixer
 from tsfm.nn.mamba import Mamba1, Mamba2
 from tsfm.nn.mlp import SwiGLU
-from tsfm.nn.rotary import rotary_factors
-from tsfm.tokenizers.batch import TokenBatch
+from tsfm.nn.rotary import AdaptiveRotary, rotary_factors
+from tsfm.tokenizers.batch import Kind, TokenBatch
 
 _ORDINARY_SPAN = 32.0
 """Steps a token is expected to last: unit of the rotary positions and of Mamba's step sizes."""
@@ -45,6 +47,8 @@ class TransformerBlock(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.mlp = SwiGLU(config.d_model, config.d_hidden)
         self.dropout = nn.Dropout(config.dropout)
+        if config.rotary == "adaptive":
+            self.rotary = AdaptiveRotary(self.attention.d_head, config.rope_base)
         nn.init.zeros_(self.attention.out.weight)
         nn.init.zeros_(self.mlp.out.weight)
 
@@ -101,13 +105,25 @@ class TransformerBackbone(nn.Module):
         """
         if state is not None:
             raise ValueError("A transformer keeps no recurrent state; state must be None.")
-        d_head = self.config.d_model // self.config.n_heads
-        position = batch.position / _ORDINARY_SPAN
-        cos, sin = rotary_factors(position, d_head, self.config.rope_base)
         bias = causal_bias(batch.holds_data)
-        for block in self.blocks[:-1]:
-            x = block(x, cos, sin, bias)
-        return self.norm(self.blocks[-1](x, cos, sin, bias, wanted)), None
+        last = len(self.blocks) - 1
+        for i, (block, (cos, sin)) in enumerate(zip(self.blocks, self._turns(batch), strict=True)):
+            x = block(x, cos, sin, bias, wanted if i == last else slice(None))
+        return self.norm(x), None
+
+    def _turns(self, batch: TokenBatch) -> list[tuple[Tensor, Tensor]]:
+        """Rotary factors of every block."""
+        position = batch.position / _ORDINARY_SPAN
+        if self.config.rotary == "fixed":
+            d_head = self.config.d_model // self.config.n_heads
+            return len(self.blocks) * [rotary_factors(position, d_head, self.config.rope_base)]
+        if batch.spectrum is None:
+            raise ValueError(
+                "Adaptive rotary frequencies need the spectrum of each series, which these tokens "
+                "do not carry; set `with_spectrum` of their tokenizer, or use rotary='fixed'."
+            )
+        blocks = (block for block in self.blocks if isinstance(block, TransformerBlock))
+        return [block.rotary(position, batch.spectrum) for block in blocks]
 
 
 class RecurrentBlock(nn.Module):
@@ -199,11 +215,20 @@ class RecurrentBackbone(nn.Module):
             If the tokens of a companion backbone do not last equally long.
         """
         span = self._relative_spans(batch)
+        moved = None
+        if batch.n_prompts and self.config.name == "companion":
+            assert state is None  # prompts are not continued
+            moved = _after_padding(batch)
+            x = take(x, moved)
         states = (None,) * len(self.blocks) if state is None else state
         valid, last, after = batch.holds_data, len(self.blocks) - 1, []
+        if moved is not None:
+            valid, last = valid.gather(1, moved), len(self.blocks)
         for i, (block, before) in enumerate(zip(self.blocks, states, strict=True)):
             x, now = block(x, valid, span, before, wanted if i == last else slice(None))
             after.append(now)
+        if moved is not None:
+            x = take(x, moved.argsort(dim=1))[:, wanted]
         return self.norm(x), None if state is None else tuple(after)
 
     def step(self, x: Tensor, batch: TokenBatch, state: State) -> tuple[Tensor, State]:
@@ -219,15 +244,29 @@ class RecurrentBackbone(nn.Module):
     def _relative_spans(self, batch: TokenBatch) -> Tensor | None:
         """[B, T] lengths in ordinary spans; None for filters, which need equal ones."""
         if self.config.name != "companion":
-            return batch.length / _ORDINARY_SPAN
-        if not torch.compiler.is_compiling() and batch.length.shape[1] > 2:
-            inner = batch.length[:, 1:-1]  # the first and the last span may be short
+            spans = batch.length / _ORDINARY_SPAN
+            return spans.masked_fill(batch.is_kind(Kind.PROMPT), 1.0) if batch.n_prompts else spans
+        lengths = batch.length[:, batch.n_prompts :]
+        if not torch.compiler.is_compiling() and lengths.shape[1] > 2:
+            inner = lengths[:, 1:-1]  # the first and the last span may be short
             if bool((inner != inner.amax()).any()):
                 raise ValueError(
                     "The tokens last unequally long, which a companion backbone cannot tell; use "
                     "the tokenizer 'fixed' or the backbone 'mamba2'."
                 )
         return None
+
+
+def _after_padding(batch: TokenBatch) -> Tensor:
+    """[B, T] order of the tokens in which prompts come right before the first with data.
+
+    A filter runs on without input: prompts ahead of padding would fade with its length.
+    """
+    n = batch.n_prompts
+    place = torch.arange(batch.kind.shape[1], device=batch.kind.device)
+    empty = batch.holds_data[:, n:].to(torch.int8).argmax(-1, keepdim=True)  # [B, 1] in front
+    order = torch.where(place < empty + n, place - empty, place)
+    return torch.where(place < empty, place + n, order)
 
 
 def _companion(config: BackboneConfig) -> Mixer:
@@ -267,14 +306,28 @@ _MIXERS: dict[str, Callable[[BackboneConfig], Mixer]] = {
 }
 
 
-def build_backbone(config: BackboneConfig) -> TransformerBackbone | RecurrentBackbone:
-    """Backbone of the configured kind.
+def build_backbone(
+    config: BackboneConfig,
+) -> TransformerBackbone | RecurrentBackbone | DecodedBackbone:
+    """Backbone of the configured kind, with a decoder if there is to be one.
 
     Raises
     ------
     ValueError
         If the kind is unknown, or a size is out of range.
     """
+    if config.forecast_tokens not in ("masked", "decoded"):
+        raise ValueError(
+            f"forecast_tokens must be 'masked' or 'decoded', got {config.forecast_tokens!r}."
+        )
+    stack = _build_stack(config)
+    if config.forecast_tokens == "masked":
+        return stack
+    return DecodedBackbone(stack, config, _ORDINARY_SPAN)
+
+
+def _build_stack(config: BackboneConfig) -> TransformerBackbone | RecurrentBackbone:
+    """The mixers alone."""
     if config.n_layers < 1:
         raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
     if config.name not in ("mamba1", "mamba2"):
@@ -284,8 +337,15 @@ def build_backbone(config: BackboneConfig) -> TransformerBackbone | RecurrentBac
                     f"{switch}={getattr(config, switch)!r} is an option of the backbones mamba1 "
                     f"and mamba2, not of {config.name!r}."
                 )
+    if config.rotary not in ("fixed", "adaptive"):
+        raise ValueError(f"rotary must be 'fixed' or 'adaptive', got {config.rotary!r}.")
     if config.name == "transformer":
         return TransformerBackbone(config)
+    if config.rotary != "fixed":
+        raise ValueError(
+            f"rotary={config.rotary!r} is an option of the transformer, which alone rotates by "
+            f"position; a {config.name!r} backbone tells order by its state."
+        )
     if config.name in _MIXERS:
         return RecurrentBackbone(config)
     known = ", ".join(["transformer", *_MIXERS])

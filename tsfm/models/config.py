@@ -15,15 +15,70 @@ class TokenizerConfig:
     """How a series becomes tokens."""
 
     name: str = "fixed"
-    """Kind of tokenizer; "fixed" cuts equal patches."""
+    """Kind of tokenizer; "fixed" cuts equal patches, "decomposed" also splits what they hold,
+    "entropy" cuts where the next step is hard to foresee, "mixture" where a router says so."""
     patch_length: int = 32
     """Steps forecast after each token; of the fixed tokenizer also the steps per token."""
     n_cycles: int = 4
     """Significant periodogram cycles whose phase each token is told; 0 switches them off."""
     references: bool = True
     """Whether tokens carry last value and seasonal repeats, which the head starts from."""
-    embedding: Literal["flat", "adaptive"] = "flat"
-    """How contents become vectors: one map of all values, or queries that look at their patch."""
+    embedding: Literal["flat", "adaptive", "decomposed", "componentwise", "mixture"] = "flat"
+    """How contents become vectors: one map of all values, or queries that look at their patch; of
+    decomposed patches one map of all components, or one of each; "mixture" fuses views of several
+    sizes."""
+    d_step: int = 64
+    """Width of a step's vector (adaptive embedding)."""
+    n_step_heads: int = 4
+    """Heads of the attention to steps (adaptive embedding)."""
+    prefix_attention: bool = False
+    """Whether tokens also look at the steps of earlier tokens (adaptive embedding); costs time and
+    memory of tokens times steps instead of steps."""
+    prefix_window: int = 96
+    """Tokens, up to the own one, whose steps a token then looks at."""
+    causal_decomposition: bool = True
+    """Whether the components of a step know nothing of later ones (tokenizer "decomposed")."""
+    trend_width: int | None = None
+    """Steps of the rolling mean that is the trend of decomposed patches; None for the row's
+    season, or a patch where it has none."""
+    n_prompts: int = 0
+    """Prompts put in front of the tokens, retrieved by what the whole context holds."""
+    n_anchors: int = 128
+    """Anchors that prompts are chosen from."""
+    d_anchors: int | None = None
+    """Width of the anchors, from which they are projected; None for `d_model`."""
+    anchors: str | None = None
+    """Matrix of anchors to start from, a file .npy or .safetensors, which sets their number and
+    width; None for random orthogonal ones. Saved models hold it and no longer name the file."""
+    prompt_weight: float = 0.05
+    """Weight in the training loss of the mean cosine between contexts and their prompts."""
+    patch_sizes: tuple[int, ...] = (128, 64, 32)
+    """Steps per token that a router chooses from, each a multiple of the next ("mixture")."""
+    n_null_experts: int = 2
+    """Experts of the router that stand for no size."""
+    top_experts: int = 3
+    """Experts, of both kinds, that the router chooses per block of the largest size."""
+    expert_shares: tuple[float, ...] = ()
+    """Shares of the routed weight that training balances towards, of every size and then every
+    null expert; empty for equal shares."""
+    aligned_views: bool = False
+    """Whether a token sees its whole block, as published, and so steps after it; by default the
+    views of several sizes end with the token."""
+    steps_per_token: float = 64.0
+    """Mean steps per token that the training of a router aims at; 0 for no such aim."""
+    min_length: int = 4
+    """Steps of the shortest token ("entropy")."""
+    max_length: int = 64
+    """Steps of the longest token ("entropy")."""
+    rule: Literal[
+        "threshold", "increase", "quantile", "top_k", "equal_surprise", "equal_share"
+    ] = "quantile"
+    """What scores make a token start ("entropy"); see `tsfm.tokenizers.boundaries`."""
+    rule_value: float = 0.9
+    """The rule's threshold, level, rate, budget or mean length ("entropy")."""
+    scorer: str = "tsfm-entropy"
+    """What scores the steps ("entropy"): a trained scorer, by the name of a shipped one or its
+    folder, or "surprise", which needs no training. Saved models hold its weights."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +108,15 @@ class BackboneConfig:
     long_context: Literal["filter", "rescale"] | None = None
     """How the Mamba mixers limit their steps beyond the trained context, once calibrated by
     `tsfm.models.longcontext.calibrate_long_context`; None for not at all."""
+    forecast_tokens: Literal["masked", "decoded"] = "masked"
+    """Who mixes the forecast tokens: the stack itself, as tokens without content, or a decoder
+    that looks at the states of the context."""
+    n_decoder_layers: int = 1
+    """Number of blocks of that decoder."""
     dropout: float = 0.0
     """Share of block outputs dropped in training."""
+    rotary: Literal["fixed", "adaptive"] = "fixed"
+    """Rotary frequencies (transformer): the same for all series, or chosen by their spectrum."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +129,8 @@ class HeadConfig:
     """Trained levels, increasing, symmetric around 0.5."""
     d_hidden: int = 256
     """Width of the head's hidden layer."""
+    loss_weights: Literal["even", "log_decay"] = "even"
+    """Weights of the steps in the training loss: all alike, or fewer the further ahead."""
 
 
 @dataclass(frozen=True)

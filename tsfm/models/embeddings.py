@@ -9,6 +9,7 @@ from tsfm.models.config import ModelConfig
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import TokenBatch
+from tsfm.tokenizers.mixture import MixtureTokenizer
 
 
 def token_facts(batch: TokenBatch) -> list[Tensor]:
@@ -38,15 +39,108 @@ class FlatEmbedding(ResidualMLP):
         return super().forward(torch.cat(parts, dim=-1))
 
 
+class DecomposedEmbedding(ResidualMLP):
+    """One map from trend, seasonal part, residual, mask and facts to the token's vector.
+
+    Parameters
+    ----------
+    tokenizer
+        What makes the tokens; they need components.
+    d_hidden, d_model
+        Widths of the hidden layer and of the answer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
+        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        super().__init__(4 * tokenizer.max_length + told, d_hidden, d_model)
+
+    def forward(self, batch: TokenBatch) -> Tensor:  # type: ignore[override]
+        """[B, T, d_model]."""
+        assert batch.components is not None
+        contents = batch.components.transpose(-1, -2).flatten(2)  # [B, T, 3 P], part after part
+        parts = [contents, batch.observed.to(contents.dtype), *token_facts(batch)]
+        return super().forward(torch.cat(parts, dim=-1))
+
+
+class ComponentEmbedding(nn.Module):
+    """A map of its own for each of trend, seasonal part and residual, and one for the facts.
+
+    The token's vector is the sum of their answers. Each map sees its component and the mask, no
+    other component, so that what it learns is about that component.
+
+    Parameters
+    ----------
+    tokenizer
+        What makes the tokens; they need components.
+    d_hidden, d_model
+        Widths of the hidden layer of every map and of the answer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
+        super().__init__()
+        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        width = 2 * tokenizer.max_length
+        self.parts = nn.ModuleList(ResidualMLP(width, d_hidden, d_model) for _ in range(3))
+        self.told = ResidualMLP(told, d_hidden, d_model) if told else None
+
+    def part(self, index: int, batch: TokenBatch) -> Tensor:
+        """[B, T, d_model] answer of the trend's (0), season's (1) or residual's (2) map."""
+        assert batch.components is not None
+        contents = batch.components[..., index]
+        answer: Tensor = self.parts[index](
+            torch.cat([contents, batch.observed.to(contents.dtype)], dim=-1)
+        )
+        return answer
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """[B, T, d_model]."""
+        answer = self.part(0, batch) + self.part(1, batch) + self.part(2, batch)
+        if self.told is None:
+            return answer
+        facts: Tensor = self.told(torch.cat(token_facts(batch), dim=-1))
+        return answer + facts
+
+
 def build_embedding(config: ModelConfig, tokenizer: Tokenizer) -> nn.Module:
     """Embedding of the configured kind; called with a batch it gives [B, T, d_model].
 
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the kind is unknown, or not one for the tokenizer.
     """
     d_model = config.backbone.d_model
+    of_components = config.tokenizer.embedding in ("decomposed", "componentwise")
+    if of_components != (config.tokenizer.name == "decomposed"):
+        raise ValueError(
+            f"embedding={config.tokenizer.embedding!r} does not go with the tokenizer "
+            f"{config.tokenizer.name!r}: 'decomposed' and 'componentwise' are the embeddings of "
+            "trend, seasonal part and residual, which the tokenizer 'decomposed' makes."
+        )
+    if config.tokenizer.prefix_attention and config.tokenizer.embedding != "adaptive":
+        raise ValueError("prefix_attention is an option of the embedding 'adaptive' only.")
+    if config.tokenizer.embedding == "decomposed":
+        return DecomposedEmbedding(tokenizer, config.d_embed, d_model)
+    if config.tokenizer.embedding == "componentwise":
+        return ComponentEmbedding(tokenizer, config.d_embed, d_model)
     if config.tokenizer.embedding == "flat":
         return FlatEmbedding(tokenizer, config.d_embed, d_model)
-    raise ValueError(f"Unknown embedding {config.tokenizer.embedding!r}; choose 'flat'.")
+    if config.tokenizer.embedding == "mixture":
+        from tsfm.models.mixture_embedding import MixtureEmbedding  # which needs token_facts
+
+        if not isinstance(tokenizer, MixtureTokenizer):
+            raise ValueError(
+                f"embedding='mixture' fuses views of several sizes, which the tokenizer "
+                f"{config.tokenizer.name!r} does not make; use the tokenizer 'mixture'."
+            )
+        return MixtureEmbedding(tokenizer, config.d_embed, d_model)
+    if config.tokenizer.embedding == "adaptive":
+        from tsfm.models.patch_encoder import AdaptivePatchEmbedding  # which needs token_facts
+
+        step, heads = config.tokenizer.d_step, config.tokenizer.n_step_heads
+        window = config.tokenizer.prefix_window if config.tokenizer.prefix_attention else 1
+        return AdaptivePatchEmbedding(tokenizer, config.d_embed, d_model, step, heads, window)
+    raise ValueError(
+        f"Unknown embedding {config.tokenizer.embedding!r}; choose 'flat', 'adaptive' or "
+        "'mixture'."
+    )

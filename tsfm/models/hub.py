@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tsfm.models.network import ForecastingNetwork
+    from tsfm.tokenizers.scorer import EntropyScorer
 
 DEFAULT_MODEL = "tsfm-mini"
 """Name of the model used when none is given."""
@@ -24,6 +25,7 @@ PRESETS = ("smamba", "spacetime")
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
+_SCORER = "entropy-scorer"
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def load_network(folder: Path) -> ForecastingNetwork:
     from tsfm.models.network import ForecastingNetwork
 
     with torch.random.fork_rng(devices=[]):  # loading must not use up the caller's random numbers
-        network = ForecastingNetwork(read_config(folder)).float()
+        network = ForecastingNetwork(read_config(folder), weights_follow=True).float()
     network.load_state_dict({k: v.float() for k, v in load_file(folder / _WEIGHTS).items()})
     return network.eval()
 
@@ -167,6 +169,51 @@ def save_network(network: ForecastingNetwork, folder: str | Path) -> None:
     """Write `config.json` and `model.safetensors`, each whole or not at all."""
     values = {"format_version": FORMAT_VERSION, **network.config.to_dict()}
     write_checkpoint(folder, values, network.state_dict())
+
+
+def save_scorer(scorer: EntropyScorer, folder: str | Path) -> None:
+    """Write a scorer of steps as an asset of `tokenizers`: `config.json` and weights."""
+    values = {"format_version": FORMAT_VERSION, "kind": _SCORER, **scorer.sizes}
+    write_checkpoint(folder, values, scorer.state_dict())
+
+
+def load_scorer(name_or_dir: str | Path) -> EntropyScorer:
+    """Scorer of steps that came with the package, or that `save_scorer` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such scorer; the message lists the shipped ones.
+    ValueError
+        If the folder holds something else.
+
+    Examples
+    --------
+    >>> load_scorer("tsfm-entropy").n_bins
+    65
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from tsfm.tokenizers.scorer import EntropyScorer
+
+    shipped = assets("tokenizers")
+    for folder in (shipped / str(name_or_dir), Path(name_or_dir)):
+        if (folder / _CONFIG).is_file():
+            break
+    else:
+        names = ", ".join(sorted(p.parent.name for p in shipped.glob(f"*/{_CONFIG}"))) or "none"
+        raise FileNotFoundError(
+            f"No trained tokenizer {str(name_or_dir)!r}. Shipped ones: {names}. Give one of these "
+            "names or a folder written by tsfm.training.scorer.train_scorer."
+        )
+    values = _read_values(folder)
+    if values.pop("kind", None) != _SCORER:
+        raise ValueError(f"{folder} holds no entropy scorer.")
+    with torch.random.fork_rng(devices=[]):
+        scorer = EntropyScorer(**values)
+    scorer.load_state_dict(load_file(folder / _WEIGHTS))
+    return scorer.eval()
 
 
 def write_checkpoint(

@@ -138,7 +138,7 @@ def _uncalibrated(model: TSFM, trained: int, rule: LongContext) -> TSFM:
         max_context=trained,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not used up
-        network = ForecastingNetwork(config).to(model.device)
+        network = ForecastingNetwork(config, weights_follow=True).to(model.device)
     weights = {k: v for k, v in model.network.state_dict().items() if ".step_limiter." not in k}
     fresh = {k: v for k, v in network.state_dict().items() if ".step_limiter." in k}
     network.load_state_dict({**weights, **fresh})

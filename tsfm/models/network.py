@@ -8,28 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from tsfm.models.backbone import RecurrentBackbone, State, build_backbone
-from tsfm.models.config import ModelConfig, TokenizerConfig
+from tsfm.models.config import ModelConfig
 from tsfm.models.embeddings import build_embedding
 from tsfm.models.heads import build_head
+from tsfm.models.losses import log_decay
+from tsfm.models.prompting import build_prompts, context_query
 from tsfm.models.quantiles import pinball
+from tsfm.models.tokenizing import build_tokenizer as build_tokenizer
 from tsfm.tokenizers.ahead import RowDescription
-from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.dynamic import DynamicTokenizer
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
-
-
-def build_tokenizer(config: TokenizerConfig) -> Tokenizer:
-    """Tokenizer of the configured kind.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown.
-    """
-    if config.name == "fixed":
-        return FixedPatchTokenizer(config.patch_length, config.n_cycles, config.references)
-    raise ValueError(f"Unknown tokenizer {config.name!r}; choose 'fixed'.")
 
 
 @dataclass(frozen=True)
@@ -55,12 +44,15 @@ class ForecastingNetwork(nn.Module):
     ----------
     config
         The model's configuration.
+    weights_follow
+        As in `build_tokenizer`.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, weights_follow: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = build_tokenizer(config.tokenizer)
+        self.tokenizer = build_tokenizer(config.tokenizer, weights_follow)
+        self.tokenizer.with_spectrum = config.backbone.rotary == "adaptive"
         self.embedding = build_embedding(config, self.tokenizer)
         self.backbone = build_backbone(config.backbone)
         if config.backbone.name == "companion" and not self.tokenizer.even_spans:
@@ -70,11 +62,38 @@ class ForecastingNetwork(nn.Module):
             )
         patch, n_references = config.tokenizer.patch_length, self.tokenizer.n_references
         self.head = build_head(config.head, config.backbone.d_model, patch, n_references)
+        self.config, self.prompts = build_prompts(config)
 
     def embed(self, batch: TokenBatch) -> Tensor:
         """[B, T, d_model] embedding of contents, features and references."""
         embedded: Tensor = self.embedding(batch)
         return embedded.float()  # residual stream: full precision
+
+    def answer(
+        self, batch: TokenBatch, tokens: slice = slice(None)
+    ) -> tuple[Tensor, Tensor | None]:
+        """Quantiles of `predict_tokens`, and how similar each row is to its prompts.
+
+        Parameters
+        ----------
+        batch, tokens
+            As in `predict_tokens`; prompts are not among the tokens.
+
+        Returns
+        -------
+        tuple
+            [B, T, P, Q] for the wanted tokens, and [B] the mean cosine; None without prompts.
+        """
+        x, mixed, wanted, similarity = self.embed(batch), batch, tokens, None
+        if self.prompts is not None:
+            found = self.prompts(context_query(x, batch))
+            similarity, count = found.similarity, self.prompts.n_prompts
+            x, mixed = torch.cat([found.vectors, x], dim=1), batch.with_prompts(count)
+            here = range(batch.kind.shape[1])[tokens]
+            wanted = slice(here.start + count, here.stop + count)
+        states, _ = self.backbone(x, mixed, wanted=wanted)
+        quantiles: Tensor = self.head(states, batch.select(tokens))
+        return quantiles, similarity
 
     def predict_tokens(self, batch: TokenBatch, tokens: slice = slice(None)) -> Tensor:
         """Quantiles of the spans after tokens, in scaled units.
@@ -91,9 +110,7 @@ class ForecastingNetwork(nn.Module):
         Tensor
             [B, T, P, Q] for the wanted tokens.
         """
-        states, _ = self.backbone(self.embed(batch), batch, wanted=tokens)
-        quantiles: Tensor = self.head(states, batch.select(tokens))
-        return quantiles
+        return self.answer(batch, tokens)[0]
 
     def forward(
         self,
@@ -151,12 +168,22 @@ class ForecastingNetwork(nn.Module):
         ValueError
             If the backbone keeps no state.
         """
+        if self.config.backbone.forecast_tokens == "decoded":
+            raise ValueError(
+                "A decoder looks at the states of the whole context, which no memory keeps; use "
+                "forecast_tokens='masked'."
+            )
         if not isinstance(self.backbone, RecurrentBackbone):
             raise ValueError(
                 f"A {self.config.backbone.name} backbone keeps no state to go on from; use a "
                 "companion or a Mamba backbone."
             )
-        if not isinstance(self.tokenizer, FixedPatchTokenizer):
+        if self.prompts is not None:
+            raise ValueError(
+                "A network with prompts cannot go on: which it retrieves depends on the whole "
+                "context; use n_prompts=0."
+            )
+        if type(self.tokenizer) is not FixedPatchTokenizer:
             raise ValueError(
                 f"Only fixed patches can be continued, not those of the tokenizer "
                 f"{self.config.tokenizer.name!r}."
@@ -241,13 +268,14 @@ class ForecastingNetwork(nn.Module):
         -------
         Tensor
             [B] mean loss per row in units of the row's error scale; 0 for rows without targets.
+            To it come `aux["loss"]` of the tokens and the weighted similarity to the prompts.
         """
         patch = self.config.tokenizer.patch_length
         context = z.shape[1] - prediction_length
         batch = self.tokenizer.tokenize(
             z[:, :context], observed[:, :context], prediction_length, hidden
         )
-        quantiles = self.predict_tokens(batch)  # [B, T, P, Q]
+        quantiles, similarity = self.answer(batch)  # [B, T, P, Q]
         target, seen = _steps_after(batch, z, observed, patch)
         error = target[..., None] - quantiles
         levels = torch.tensor(self.config.head.quantile_levels, device=z.device)
@@ -256,9 +284,15 @@ class ForecastingNetwork(nn.Module):
         weight = seen & started[..., None]
         if self.tokenizer.looks_ahead:
             weight[:, : batch.n_context - 1] = False
+        if self.config.head.loss_weights == "log_decay":
+            weight = weight * log_decay(batch, patch, prediction_length)
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
         total = (losses * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
         loss: Tensor = 2 * total / unit.clamp_min(0.1)
+        if similarity is not None:
+            loss = loss - self.config.tokenizer.prompt_weight * similarity
+        if "loss" in batch.aux:
+            loss = loss + batch.aux["loss"]
         return loss
 
 

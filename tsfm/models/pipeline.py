@@ -129,7 +129,7 @@ class TSFM(ArrayForecaster):
 
     @property
     def keeps_state(self) -> bool:
-        """Whether streams can go on: fixed patches, no prompts, recurrent, context not extended."""
+        """Whether streams go on: fixed patches, no prompts, recurrent, context not extended."""
         backbone = self.network.backbone
         limits = (n for name, n in backbone.named_buffers() if name.endswith("trained_tokens"))
         recurrent = hasattr(backbone, "initial_state")

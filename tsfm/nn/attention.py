@@ -1,4 +1,4 @@
-"""Causal self-attention with normalised queries and keys."""
+"""Attention with normalised queries and keys: causal among tokens, and to other tokens."""
 
 from __future__ import annotations
 
@@ -73,6 +73,75 @@ class Attention(nn.Module):
         mixed = _attend(q[:, :, wanted], k, v, bias[:, :, wanted].to(q.dtype))
         projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of some tokens to others: QK-norm, rotary positions; no biases.
+
+    Source: as `Attention`.
+
+    Parameters
+    ----------
+    d_model
+        Model width.
+    n_heads
+        Number of heads; must divide `d_model` into even head widths.
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        if d_model % n_heads or (d_model // n_heads) % 2:
+            raise ValueError(
+                f"d_model={d_model} must split into n_heads={n_heads} heads of even width."
+            )
+        self.n_heads = n_heads
+        self.d_head = d_model // n_heads
+        self.q = nn.Linear(d_model, d_model, bias=False)
+        self.kv = nn.Linear(d_model, 2 * d_model, bias=False)
+        self.q_norm = nn.RMSNorm(self.d_head, eps=1e-6)
+        self.k_norm = nn.RMSNorm(self.d_head, eps=1e-6)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        others: Tensor,
+        turns: tuple[Tensor, Tensor],
+        turns_of_others: tuple[Tensor, Tensor],
+        valid: Tensor,
+    ) -> Tensor:
+        """Look at other tokens.
+
+        Parameters
+        ----------
+        x
+            [B, S, d_model] tokens that look.
+        others
+            [B, T, d_model] tokens that are looked at.
+        turns, turns_of_others
+            Rotary factors of both, [B, S or T, 1, 1, d_head] each.
+        valid
+            [B, T] bool, tokens that may be looked at.
+
+        Returns
+        -------
+        Tensor
+            [B, S, d_model]; 0 in rows without a token to look at.
+        """
+        q = self.q(x).unflatten(-1, (1, self.n_heads, self.d_head))  # [B, S, 1, heads, d_head]
+        kv = self.kv(others).unflatten(-1, (2, self.n_heads, self.d_head))
+        k, v = kv[:, :, :1], kv[:, :, 1].transpose(1, 2)
+        q, k = (
+            rotate(F.rms_norm(y.float(), (self.d_head,), norm.weight, 1e-6), *angles)
+            for y, norm, angles in ((q, self.q_norm, turns), (k, self.k_norm, turns_of_others))
+        )
+        q, k = (y[:, :, 0].transpose(1, 2).to(v.dtype) for y in (q, k))  # [B, heads, ., d_head]
+        anything = valid.any(-1)[:, None]  # [B, 1]
+        bias = torch.zeros(valid.shape, dtype=q.dtype, device=q.device)
+        bias = bias.masked_fill(~valid & anything, -torch.inf)[:, None, None]
+        mixed = _attend(q, k, v, bias.expand(-1, -1, q.shape[2], -1))
+        projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return torch.where(anything[..., None], projected, 0)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -3,6 +3,20 @@
 from tsfm.tokenizers.ahead import RowDescription
 from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import Kind, TokenBatch
+from tsfm.tokenizers.decomposed import DecomposedTokenizer
+from tsfm.tokenizers.entropy import EntropyTokenizer
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
+from tsfm.tokenizers.mixture import MixtureTokenizer
+from tsfm.tokenizers.variate import VariateTokenizer
 
-__all__ = ["FixedPatchTokenizer", "Kind", "RowDescription", "TokenBatch", "Tokenizer"]
+__all__ = [
+    "DecomposedTokenizer",
+    "EntropyTokenizer",
+    "FixedPatchTokenizer",
+    "Kind",
+    "MixtureTokenizer",
+    "RowDescription",
+    "TokenBatch",
+    "Tokenizer",
+    "VariateTokenizer",
+]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tsfm.tokenizers.ahead import LookAhead, RowDescription
 from tsfm.tokenizers.batch import TokenBatch
+from tsfm.tokenizers.spectrum import band_power
 
 
 class Tokenizer(nn.Module, ABC):
@@ -33,6 +34,8 @@ class Tokenizer(nn.Module, ABC):
     forecast, and those behind it."""
     even_spans = False
     """Whether all tokens but the first and the last last equally long."""
+    with_spectrum = False
+    """Whether tokens carry the spectrum of their series; the network sets it where it needs it."""
 
     def __init__(self, patch_length: int = 32, n_cycles: int = 4, references: bool = True) -> None:
         super().__init__()
@@ -83,6 +86,17 @@ class Tokenizer(nn.Module, ABC):
         TokenBatch
             Context tokens, then `ceil(H / P)` forecast tokens.
         """
+
+    def scores(self, z: Tensor, observed: Tensor) -> Tensor | None:
+        """What the cuts were decided by, [B, L]: how hard the step after each step is to foresee.
+
+        None for tokenizers that do not look at the values.
+        """
+        return None
+
+    def spectrum(self, z: Tensor, observed: Tensor) -> Tensor | None:
+        """[B, S] how the power of a context is spread over frequencies, if that is wanted."""
+        return band_power(z, observed) if self.with_spectrum else None
 
     def n_tokens(self, length: int) -> int:
         """About how many tokens a context of `length` steps becomes, for sizing batches."""
@@ -143,13 +157,21 @@ class Tokenizer(nn.Module, ABC):
         both = batch.repeat(2)
         sign = torch.ones_like(both.values[:, :1, :1])
         sign[len(batch.row) :] = -1
-        features, references = both.features, both.references
+        features, references, components = both.features, both.references, both.components
         if features is not None:
             odd = self.ahead.n_odd
             features = torch.cat([sign * features[..., :odd], features[..., odd:]], dim=-1)
         if references is not None:
             references = sign[..., None] * references
-        return replace(both, values=sign * both.values, features=features, references=references)
+        if components is not None:
+            components = sign[..., None] * components
+        return replace(
+            both,
+            values=sign * both.values,
+            features=features,
+            references=references,
+            components=components,
+        )
 
     def to_steps(self, states: Tensor, batch: TokenBatch) -> Tensor:
         """Spread token states [B, T, D] over the steps of their CONTEXT spans: [B, L, D]."""

@@ -7,7 +7,11 @@ from enum import IntEnum
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+_TOLD = ("features", "references", "components", "views", "views_observed", "view_weights")
+"""Optional fields of every token, [B, T, ...]."""
 
 
 class Kind(IntEnum):
@@ -56,15 +60,22 @@ class TokenBatch:
     error_scale
         [B] float or None, typical size of a one-cycle naive error; heads may use it as unit.
     step_token
-        [B, L] int64 or None, index of the token that covers each step of the context.
+        [B, L] int64 or None, index of the token that covers each step of the context tokens.
     spectrum
         [B, S] float or None, what frequencies the context holds, for adaptive positions.
     components
         [B, T, P, 3] float or None, trend, seasonal part and residual, which sum to `values`.
+    views, views_observed
+        [B, T, V] float and bool, or None: the series around each token at several sizes, one after
+        another (0 where nothing is observed), and where they hold data.
+    view_weights
+        [B, T, G] float or None, how much each of G views counts.
     n_prompts
         Number of PROMPT tokens, the first ones.
+    n_forecast
+        Number of FORECAST tokens, the last ones; None where nobody has counted them.
     aux
-        Scalars to log or to add to the loss.
+        Scalars to log; "loss", [] or [B] and weighted already, is added to the training loss.
     """
 
     values: Tensor
@@ -81,7 +92,11 @@ class TokenBatch:
     step_token: Tensor | None = None
     spectrum: Tensor | None = None
     components: Tensor | None = None
+    views: Tensor | None = None
+    views_observed: Tensor | None = None
+    view_weights: Tensor | None = None
     n_prompts: int = 0
+    n_forecast: int | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -91,18 +106,27 @@ class TokenBatch:
         Other tokens are read-only to every backbone: nobody's answer depends on them.
         """
         observed = self.observed.any(-1)
-        return observed | (self.kind == Kind.PROMPT) if self.n_prompts else observed
+        return observed | self.is_kind(Kind.PROMPT) if self.n_prompts else observed
+
+    def is_kind(self, kind: Kind) -> Tensor:
+        """[B, T] bool, where tokens are of a kind.
+
+        Compiled code takes `tensor == Kind.PROMPT`, a comparison with an enum, to be False.
+        """
+        return self.kind == kind.value
 
     @property
     def n_context(self) -> int:
         """Tokens up to the last context token, with padding and prompts."""
-        return int((self.kind[0] != Kind.FORECAST).sum())
+        if self.n_forecast is not None:
+            return self.kind.shape[1] - self.n_forecast
+        return int((~self.is_kind(Kind.FORECAST)[0]).sum())
 
     def token_of_step(self) -> Tensor:
         """[B, L] int64, index of the token that covers each step of the context."""
         if self.step_token is not None:
             return self.step_token
-        context = (self.kind == Kind.CONTEXT) & (self.length > 0)
+        context = self.is_kind(Kind.CONTEXT) & (self.length > 0)
         n_steps = int(torch.where(context, self.start + self.length, 0).max())
         marks = torch.zeros(len(context), n_steps + 1, dtype=torch.int64, device=context.device)
         marks.scatter_add_(1, torch.where(context, self.start, n_steps), context.long())
@@ -143,14 +167,17 @@ class TokenBatch:
         """
         assert not self.n_prompts  # they are put in front of groups
         n_context = self.n_context
-        padding = ((self.length == 0) & (self.kind == Kind.CONTEXT)).sum(-1)
+        padding = ((self.length == 0) & self.is_kind(Kind.CONTEXT)).sum(-1)
         order = padding.argsort(stable=True)  # from the longest row to the shortest
         spare = padding[order].tolist()
         found, first = [], 0
         for i in range(1, len(spare) + 1):
             if i == len(spare) or spare[i] - spare[first] > waste * (n_context - spare[first]):
                 rows = order[first:i]
-                found.append((rows, self._take(rows).select(slice(spare[first], None))))
+                part = self._take(rows).select(slice(spare[first], None))
+                if self.step_token is not None:
+                    part = replace(part, step_token=self.step_token[rows] - spare[first])
+                found.append((rows, part))
                 first = i
         return found
 
@@ -161,6 +188,37 @@ class TokenBatch:
             name: x[rows] for name, x in tensors.items() if isinstance(x, Tensor)
         }
         return replace(self, **picked)
+
+    def with_prompts(self, count: int) -> TokenBatch:
+        """The same rows with prompts in front.
+
+        They cover no step and stand, as to their position, at the first observed one.
+
+        Parameters
+        ----------
+        count
+            Prompts per row.
+
+        Returns
+        -------
+        TokenBatch
+            B rows of `count` further tokens.
+        """
+        assert not self.n_prompts
+        token = self.observed.any(-1).to(torch.int8).argmax(-1, keepdim=True)  # [B, 1]
+        step = self.observed.to(torch.int8).argmax(-1).gather(1, token)
+        where = (self.start.gather(1, token) + step).to(self.position.dtype)
+        names = ("values", "observed", *_TOLD, "start", "length", "variate", "kind")
+        parts: dict[str, Any] = {}
+        for name in names:
+            whole = getattr(self, name)
+            if whole is not None:
+                parts[name] = F.pad(whole, (0, 0) * (whole.ndim - 2) + (count, 0))
+        parts["kind"][:, :count] = Kind.PROMPT
+        parts["position"] = torch.cat([where.expand(-1, count), self.position], dim=1)
+        if self.step_token is not None:
+            parts["step_token"] = self.step_token + count
+        return replace(self, **parts, n_prompts=count)
 
     def select(self, tokens: slice) -> TokenBatch:
         """The same rows with some of their tokens.
@@ -179,9 +237,43 @@ class TokenBatch:
             return self
         names = ("values", "observed", "start", "length", "kind", "position", "variate")
         parts = {name: getattr(self, name)[:, tokens] for name in names}
-        for name in ("features", "references", "components"):
+        for name in _TOLD:
             whole = getattr(self, name)
             parts[name] = None if whole is None else whole[:, tokens]
+        ahead = self.n_forecast
+        if ahead is not None:
+            first, stop = bounds(tokens, self.kind.shape[1])
+            ahead = max(stop - max(first, self.kind.shape[1] - ahead), 0)
         chosen = range(self.kind.shape[1])[tokens] if self.n_prompts else ()
         prompts = sum(index < self.n_prompts for index in chosen)
-        return replace(self, **parts, step_token=None, n_prompts=prompts)
+        return replace(self, **parts, step_token=None, n_prompts=prompts, n_forecast=ahead)
+
+
+def bounds(tokens: slice, n_tokens: int) -> tuple[int, int]:
+    """First of some successive tokens, and the one after the last.
+
+    Unlike `slice.indices` it leaves the sizes of compiled code symbolic.
+
+    Parameters
+    ----------
+    tokens
+        Which tokens; its stride must be 1.
+    n_tokens
+        Tokens there are.
+
+    Returns
+    -------
+    tuple of int
+        Both between 0 and `n_tokens`.
+
+    Examples
+    --------
+    >>> bounds(slice(-3, None), 8)
+    (5, 8)
+    """
+    assert tokens.step in (None, 1)
+    first = 0 if tokens.start is None else tokens.start
+    stop = n_tokens if tokens.stop is None else tokens.stop
+    first = max(first + n_tokens, 0) if first < 0 else min(first, n_tokens)
+    stop = max(stop + n_tokens, 0) if stop < 0 else min(stop, n_tokens)
+    return first, max(first, stop)

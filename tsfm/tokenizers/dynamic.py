@@ -78,14 +78,34 @@ class DynamicTokenizer(Tokenizer):
 
         Hidden patches become tokens of their own, like the patches of a forecast.
         """
-        n_rows, n_steps = z.shape
+        z, observed, forced = self._blanked(z, observed, hidden)
+        marks = self.starts(z, observed, forced)
+        batch = self._cut_at(marks, z, observed, prediction_length, season)
+        return self._described(batch, z, observed)
+
+    def _blanked(
+        self, z: Tensor, observed: Tensor, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Series and mask without what is hidden, and where tokens must start therefore."""
         forced = None
         if hidden is not None:
+            n_steps = z.shape[1]
             steps = hidden.repeat_interleave(self.patch_length, dim=1)[:, :n_steps]
             observed = observed & ~steps
             forced = self._edges(hidden[:, : n_steps // self.patch_length], n_steps)
-        z = torch.where(observed, z, 0)
-        start, length = spans(self.starts(z, observed, forced))
+        return torch.where(observed, z, 0), observed, forced
+
+    def _cut_at(
+        self,
+        marks: Tensor,
+        z: Tensor,
+        observed: Tensor,
+        prediction_length: int,
+        season: Tensor | None,
+    ) -> TokenBatch:
+        """Tokens that start at the marked steps [B, L], and those of the forecast."""
+        n_rows, n_steps = z.shape
+        start, length = spans(marks)
         values, mask = cut(z, observed, start, length, self.max_length)
         n_context = start.shape[1]
 
@@ -102,7 +122,7 @@ class DynamicTokenizer(Tokenizer):
         log_length = torch.log2(length.clamp_min(1).to(z.dtype))[..., None] / 5
         kind = torch.full_like(start, Kind.CONTEXT, dtype=torch.int8)
         kind[:, n_context:] = Kind.FORECAST
-        batch = TokenBatch(
+        return TokenBatch(
             values=values,
             observed=mask,
             start=start,
@@ -114,8 +134,10 @@ class DynamicTokenizer(Tokenizer):
             features=log_length if features is None else torch.cat([features, log_length], -1),
             references=references,
             error_scale=error_scale,
+            step_token=marks.cumsum(-1) - 1 + n_context - marks.sum(-1, keepdim=True),
+            spectrum=self.spectrum(z, observed),
+            n_forecast=n_ahead,
         )
-        return self._described(batch, z, observed)
 
     def _described(self, batch: TokenBatch, z: Tensor, observed: Tensor) -> TokenBatch:
         """The batch with what a kind of tokenizer adds to it."""
@@ -230,19 +252,44 @@ def limited(
     >>> limited(wanted, torch.ones(1, 10) > 0, 2, 4).int().tolist()
     [[1, 0, 0, 1, 0, 0, 0, 1, 0, 0]]
     """
-    n_rows, n_steps = starts.shape
-    here = torch.arange(n_steps, device=starts.device)
-    first = observed.to(torch.int8).argmax(-1, keepdim=True)  # [B, 1]
-    must = here == first
+    here = torch.arange(starts.shape[1], device=starts.device)
+    wanted = _next_marked(starts, here + min_length)
+    return chained(torch.minimum(wanted, latest_end(observed, max_length, forced)))
+
+
+def latest_end(observed: Tensor, max_length: int, forced: Tensor | None = None) -> Tensor:
+    """[B, L] step at which a span that starts at each step must have ended, as in `limited`."""
+    here = torch.arange(observed.shape[1], device=observed.device)
+    must = here == observed.to(torch.int8).argmax(-1, keepdim=True)
     if forced is not None:
         must = must | forced
-    wanted = _next_marked(starts, here + min_length)
-    obliged = _next_marked(must, here + 1)
-    after = torch.minimum(torch.minimum(wanted, obliged), here + max_length).clamp(max=n_steps)
-    # follow the chain of spans from step 0, doubling what is known of it in every round
-    jump = F.pad(after, (0, 1), value=n_steps)  # [B, L + 1]
-    reached = (F.pad(here, (0, 1), value=n_steps) == 0).expand(n_rows, -1).to(torch.int8)
-    for _ in range(max(1, (n_steps).bit_length())):
+    return torch.minimum(_next_marked(must, here + 1), here + max_length)
+
+
+def chained(after: Tensor) -> Tensor:
+    """Starts of the spans that one reaches from step 0.
+
+    Parameters
+    ----------
+    after
+        [B, L] where a span that starts at each step ends, at least one step later.
+
+    Returns
+    -------
+    Tensor
+        [B, L] bool.
+
+    Examples
+    --------
+    >>> chained(torch.tensor([[2, 4, 3, 6, 5]])).int().tolist()
+    [[1, 0, 1, 1, 0]]
+    """
+    n_rows, n_steps = after.shape
+    # follow the chain from step 0, doubling what is known of it in every round
+    jump = F.pad(after.clamp(max=n_steps), (0, 1), value=n_steps)  # [B, L + 1]
+    reached = torch.zeros(n_rows, n_steps + 1, dtype=torch.int8, device=after.device)
+    reached[:, 0] = 1
+    for _ in range(max(1, n_steps.bit_length())):
         reached = torch.maximum(
             reached, reached.new_zeros(reached.shape).scatter_reduce(1, jump, reached, "amax")
         )

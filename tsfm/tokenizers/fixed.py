@@ -107,7 +107,17 @@ class FixedPatchTokenizer(Tokenizer):
             features=features,
             references=references,
             error_scale=error_scale,
+            step_token=self._step_token(z, newest),
+            spectrum=self.spectrum(z, observed),
+            n_forecast=n_tokens - n_context,
         )
+
+    def _step_token(self, z: Tensor, newest: int | None) -> Tensor:
+        """[B, L] index of the token of each step, of the context tokens that are made."""
+        patch = self.patch_length
+        n_steps = z.shape[1] if newest is None else min(newest * patch, z.shape[1])
+        token = (torch.arange(n_steps, device=z.device) + -n_steps % patch) // patch
+        return token.expand(len(z), -1)
 
     def to_steps(self, states: Tensor, batch: TokenBatch) -> Tensor:
         """Spread token states [B, T, D] over the steps of their CONTEXT spans: [B, L, D]."""

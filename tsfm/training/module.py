@@ -76,8 +76,8 @@ class PretrainModule(L.LightningModule):
         average = get_ema_multi_avg_fn(config.optimizer.average)
         self.averaged = AveragedModel(self.network, multi_avg_fn=average)
         if config.compile:
-            compiled = torch.compile(self.network.predict_tokens, dynamic=True)
-            self.network.predict_tokens = compiled  # type: ignore[method-assign]
+            compiled = torch.compile(self.network.answer, dynamic=True)
+            self.network.answer = compiled  # type: ignore[method-assign]
 
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of one batch."""

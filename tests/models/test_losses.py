@@ -1,0 +1,83 @@
+"""The pinball loss against closed forms, and the weights of steps further ahead."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from tsfm.models.config import HeadConfig
+from tsfm.models.losses import log_decay, log_decay_weights
+from tsfm.models.quantiles import pinball
+from tsfm.tokenizers import FixedPatchTokenizer
+
+LEVELS = torch.tensor([0.1, 0.5, 0.9])
+
+
+def test_pinball_of_a_normal_variable_is_known():
+    # E[pinball] at the true quantile q of level tau is the density at q
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randn(200_000, 1, generator=rng, dtype=torch.float64)
+    quantiles = torch.distributions.Normal(0.0, 1.0).icdf(LEVELS)
+    density = torch.exp(-(quantiles**2) / 2) / math.sqrt(2 * math.pi)
+    found = pinball(y - quantiles, LEVELS).mean(0)
+    torch.testing.assert_close(found, density.double(), atol=3e-3, rtol=0)
+    assert pinball(torch.tensor([[2.0, -2.0, 0.0]]), LEVELS).tolist() == [
+        pytest.approx([0.2, 1.0, 0.0])
+    ]
+
+
+def test_quantiles_of_a_normal_variable_are_found():
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randn(20_000, 1, generator=rng)
+    guess = torch.full((3,), 2.0, requires_grad=True)
+    optimizer = torch.optim.Adam([guess], lr=0.05)
+    for _ in range(250):
+        optimizer.zero_grad()
+        pinball(y - guess, LEVELS).mean(0).sum().backward()
+        optimizer.step()
+    wanted = torch.tensor([-1.2816, 0.0, 1.2816])
+    torch.testing.assert_close(guess.detach(), wanted, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 16, 64, 128, 720])
+def test_weights_decay_and_sum_to_one(n_steps):
+    weights = log_decay_weights(n_steps)
+    assert weights.shape == (n_steps,)
+    assert abs(float(weights.sum()) - 1) < 0.02
+    assert (weights > 0).all()
+    assert (weights.diff() < 0).all()
+
+
+def test_published_weights_up_to_their_sum():
+    steps = torch.linspace(1 + 1e-5, 128 - 1e-3, 128)
+    published = (math.log(128) - steps.log()) / 128
+    assert abs(float(published.sum()) - 0.974) < 1e-3
+    found = log_decay_weights(128)
+    torch.testing.assert_close(found, published / published.sum(), atol=1e-6, rtol=1e-3)
+
+
+def test_steps_are_counted_from_what_is_known():
+    z = torch.randn(2, 40)
+    batch = FixedPatchTokenizer(16).tokenize(z, torch.ones_like(z) > 0, 32)
+    weights = log_decay(batch, 16, 32)
+    wanted = log_decay_weights(32)
+    assert weights.shape == (2, 5, 16)
+    assert torch.equal(weights[:, :3], wanted[:16].expand(2, 3, -1))
+    assert torch.equal(weights[0, 3], wanted[16:])
+    assert (weights[:, 4] == wanted[-1]).all()  # beyond the series: no targets
+
+
+def test_only_the_training_loss_changes(random_model):
+    z = torch.sin(torch.arange(128.0) / 4).repeat(2, 1)
+    observed = torch.ones_like(z) > 0
+    plain, weighted = (
+        random_model("transformer", amount=0.1, head=HeadConfig(d_hidden=32, loss_weights=name))
+        for name in ("even", "log_decay")
+    )
+    one, two = (model.network(z, observed, 40) for model in (plain, weighted))
+    assert torch.equal(one, two)
+    assert (plain.network.loss(z, observed, 64) != weighted.network.loss(z, observed, 64)).all()
+    assert dataclasses.replace(weighted.config.head, loss_weights="even") == plain.config.head

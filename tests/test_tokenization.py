@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tsfm import Forecaster
 from tsfm.frames.errors import DataError
+from tsfm.tokenizers import (
+    DecomposedTokenizer,
+    EntropyTokenizer,
+    FixedPatchTokenizer,
+    MixtureTokenizer,
+    VariateTokenizer,
+)
 
 
 def long_frame(lengths: dict[str, int], seed: int = 0) -> pd.DataFrame:
@@ -54,6 +62,10 @@ def test_missing_values_are_counted_and_change_no_other_series():
     frame.loc[50:99, "y"] = np.nan
     tokens = Forecaster(id_col="sensor").tokenize(frame, tokenizer="entropy")
     assert tokens.groupby("sensor")["observed"].sum().to_dict() == {"a": 150, "b": 200}
+    mine = tokens[tokens["sensor"] == "a"]
+    unknown = mine["step"].isin([0, *range(51, 101)])  # nothing to foresee them from
+    assert unknown.sum() > 1
+    assert mine["entropy"].isna().tolist() == unknown.tolist()
     alone = Forecaster(id_col="sensor").tokenize(frame[200:], tokenizer="entropy")
     together = tokens[tokens["sensor"] == "b"].reset_index(drop=True)
     pd.testing.assert_frame_equal(together, alone)
@@ -64,7 +76,46 @@ def test_by_default_the_tokens_are_those_of_the_model(random_model):
     assert forecaster.tokenize()["length"].tolist() == [6, 32, 32]
 
 
+def test_a_tokenizer_of_ones_own_is_used_and_not_trained():
+    tokenizer = MixtureTokenizer()
+    values = np.random.default_rng(0).normal(size=1000)
+    tokens = Forecaster().tokenize(values, tokenizer=tokenizer)
+    assert tokens["length"][1:].isin(tokenizer.sizes).all()
+    assert not tokenizer.router.bias.any()
+    assert tokenizer.training
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        FixedPatchTokenizer(24),
+        DecomposedTokenizer(24),
+        EntropyTokenizer(min_length=2, max_length=9),
+        MixtureTokenizer(sizes=(32, 16, 8), steps_per_token=16),
+    ],
+)
+def test_cuts_are_those_of_the_tokens(tokenizer):
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(4, 203, generator=rng).cumsum(-1)
+    observed = torch.rand(4, 203, generator=rng) > 0.2
+    observed[0, :90] = observed[1] = False
+    tokenizer.eval()
+    start, length, scores = tokenizer.cuts(torch.where(observed, z, torch.nan), observed)
+    batch = tokenizer.tokenize(z, observed, 0)
+    assert torch.equal(start, batch.start)
+    assert torch.equal(length, batch.length)
+    known = tokenizer.scores(z, observed)
+    assert scores is known is None or torch.equal(scores, known)
+
+
 def test_what_cannot_be_done_says_what_can():
+    for wrong in (5, FixedPatchTokenizer):
+        with pytest.raises(TypeError, match=r"fixed, entropy, surprise or a tsfm\.tokenizers"):
+            Forecaster().tokenize(np.arange(9.0), tokenizer=wrong)
+    with pytest.raises(TypeError, match="nothing is cut"):
+        Forecaster().tokenize(np.arange(9.0), tokenizer=VariateTokenizer(9))
+    with pytest.raises(ValueError, match="last must be at least 2"):
+        Forecaster().plot_tokens(np.arange(9.0), tokenizer="fixed", last=1)
     with pytest.raises(ValueError, match="fixed, entropy, surprise"):
         Forecaster().tokenize(np.arange(9.0), tokenizer="words")
 

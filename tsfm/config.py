@@ -77,6 +77,23 @@ def _build(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         item = typing.get_args(hint)[0]
         return tuple(_build(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    choices = _choices(hint)
+    if choices and value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"Configuration key {where!r} must be one of {known}; got {value!r}.")
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         return float(value)  # YAML reads 1e-3 as a string
     return value
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """All values of a `Literal`, or of one and None; empty for other types."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    found: tuple[Any, ...] = ()
+    for part in typing.get_args(hint):
+        of_part = (None,) if part is type(None) else _choices(part)
+        if not of_part:
+            return ()
+        found += of_part
+    return found

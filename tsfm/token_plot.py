@@ -31,7 +31,7 @@ def plot_tokens(
     panel
         The series that were cut.
     tokens
-        Of each series.
+        Of each series that is drawn.
     last
         Draw only so many of the last steps; all if None.
 
@@ -84,7 +84,9 @@ def _draw(
     below.plot(x[begin:], tokens.scores[begin:], color=_CURVE, linewidth=0.9)
     style(below, panel)
     _shade(below, x, starts)
-    below.set_title("entropy of the next value (nats)", loc="left", fontsize=8, color=TEXT)
+    below.set_title(
+        "how hard the next value is to foresee (nats)", loc="left", fontsize=8, color=TEXT
+    )
     ax.sharex(below)
     ax.tick_params(labelbottom=False)
     ax.xaxis.get_offset_text().set_visible(False)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from tsfm.arguments import check_forecaster
+from tsfm.arguments import check_forecaster, positive_int
 from tsfm.frames.answer import token_frame
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Data, Float64
@@ -41,8 +41,8 @@ class Tokens:
     n_observed
         `[T]` values in each span.
     scores
-        `[L]` how hard the step after each step is to foresee; None where the tokenizer does not
-        look at the values.
+        `[L]` how hard the step after each step is to foresee, NaN at missing steps; None where
+        the tokenizer does not look at the values.
     """
 
     start: Int64
@@ -83,12 +83,15 @@ class TokenizableEstimator(BaseEstimator):  # type: ignore[misc]
             One row per token, series by series: id, "target_name", "start" (time of the token's
             first step), "step" (its number in the series, from 0), "length" in steps, "observed"
             (values that are not missing) and "entropy" (in nats: how hard the token's first step
-            was to foresee; missing for the first token, and where values are not looked at).
+            was to foresee from the step before it; missing for the first token, after missing
+            values, and where values are not looked at). Of "surprise" it is that score.
 
         Raises
         ------
         TypeError
-            The model has no tokenizer.
+            The model has no tokenizer, or `tokenizer` is none.
+        ValueError
+            There is no tokenizer of this name.
 
         Examples
         --------
@@ -118,7 +121,7 @@ class TokenizableEstimator(BaseEstimator):  # type: ignore[misc]
         X, tokenizer
             As for `tokenize`.
         last
-            Draw only so many of the last steps; all by default.
+            Draw only so many of the last steps, at least 2; all by default.
 
         Returns
         -------
@@ -129,11 +132,17 @@ class TokenizableEstimator(BaseEstimator):  # type: ignore[misc]
         ------
         ImportError
             matplotlib is not installed.
+        TypeError, ValueError
+            As for `tokenize`, or `last` is less than 2.
         """
+        from tsfm.plotting import MAX_PANELS
         from tsfm.token_plot import plot_tokens
 
+        if last is not None and positive_int(last, "last") < 2:
+            raise ValueError(f"last must be at least 2 steps, got {last}.")
         panel, chosen = self._to_tokenize(X, tokenizer)
-        return plot_tokens(panel, tokenize_panel(panel, chosen), last)
+        drawn = panel.take(range(min(len(panel), MAX_PANELS)))
+        return plot_tokens(panel, tokenize_panel(drawn, chosen), last)
 
     def _to_tokenize(
         self, X: Data | None, tokenizer: TokenizerName | Tokenizer | None
@@ -142,7 +151,7 @@ class TokenizableEstimator(BaseEstimator):  # type: ignore[misc]
         panel: Panel = self._panel(X)
         if tokenizer is None:
             return panel, model_tokenizer(self.model, self.device)
-        return panel, build(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        return panel, build(tokenizer) if isinstance(tokenizer, str) else _checked(tokenizer)
 
 
 def build(name: str) -> Tokenizer:
@@ -185,6 +194,19 @@ def model_tokenizer(model: object, device: str = "auto") -> Tokenizer:
     return tokenizer
 
 
+def _checked(tokenizer: object) -> Tokenizer:
+    from tsfm.tokenizers import Tokenizer, VariateTokenizer
+
+    if isinstance(tokenizer, VariateTokenizer):
+        raise TypeError("Variate tokens are whole windows of several series: nothing is cut.")
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"tokenizer must be one of {', '.join(NAMES)} or a tsfm.tokenizers.Tokenizer, got "
+            f"{tokenizer!r}."
+        )
+    return tokenizer
+
+
 def tokenize_panel(panel: Panel, tokenizer: Tokenizer) -> list[Tokens]:
     """Cut all series of a panel.
 
@@ -201,10 +223,15 @@ def tokenize_panel(panel: Panel, tokenizer: Tokenizer) -> list[Tokens]:
         N.
     """
     found: list[Tokens | None] = [None] * len(panel)
-    for rows in _batches(panel.lengths):
-        values = np.stack([panel.values[i] for i in rows])
-        for i, tokens in zip(rows, _tokenize(values, tokenizer), strict=True):
-            found[i] = tokens
+    training = tokenizer.training
+    tokenizer.eval()  # in training it may learn from what it sees
+    try:
+        for rows in _batches(panel.lengths):
+            values = np.stack([panel.values[i] for i in rows])
+            for i, tokens in zip(rows, _tokenize(values, tokenizer), strict=True):
+                found[i] = tokens
+    finally:
+        tokenizer.train(training)
     return [tokens for tokens in found if tokens is not None]
 
 
@@ -222,18 +249,18 @@ def _tokenize(values: Float64, tokenizer: Tokenizer) -> Iterator[Tokens]:
     import torch
 
     from tsfm.models.scaler import Scale
-    from tsfm.tokenizers import Kind
 
     with torch.inference_mode():
         device = next((p.device for p in tokenizer.parameters()), torch.device("cpu"))
         raw = torch.from_numpy(values).to(device)
         observed = torch.isfinite(raw)
         z = torch.where(observed, Scale.of(raw, observed).forward(raw), 0)
-        batch = tokenizer.tokenize(z, observed, 0)
-        scores = tokenizer.scores(z, observed)
-        wanted = ((batch.kind == Kind.CONTEXT) & (batch.length > 0)).cpu().numpy()
-        columns = [x.cpu().numpy() for x in (batch.start, batch.length, batch.observed.sum(-1))]
-    for i, mine in enumerate(wanted):
-        start, length, n_observed = (column[i][mine] for column in columns)
-        curve = None if scores is None else scores[i].double().cpu().numpy()
-        yield Tokens(start, length, n_observed, curve)
+        start, length, scores = tokenizer.cuts(z, observed)
+        seen = torch.nn.functional.pad(observed.cumsum(-1), (1, 0))
+        n_observed = seen.gather(1, start + length) - seen.gather(1, start)
+        columns = [x.cpu().numpy() for x in (start, length, n_observed)]
+        if scores is not None:
+            scores = torch.where(observed, scores.double(), torch.nan).cpu()
+    for i, wanted in enumerate(columns[1] > 0):
+        begin, size, count = (column[i][wanted] for column in columns)
+        yield Tokens(begin, size, count, None if scores is None else scores[i].numpy())

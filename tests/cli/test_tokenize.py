@@ -41,6 +41,15 @@ def test_the_picture_is_saved(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--tokenizer", "fixed", "--model", "tsfm-mini"), ("--last", "60")]
+)
+def test_options_that_would_be_ignored_are_refused(arguments):
+    result = run(AIR, *arguments)
+    assert result.exit_code == 2
+    assert arguments[0] in result.stderr
+
+
 def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work():
     result = run(AIR, "--plot", "tokens.docx")
     assert result.exit_code != 0

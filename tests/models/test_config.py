@@ -51,6 +51,18 @@ def test_unknown_keys_are_named_with_their_path(values, path):
         ModelConfig.from_dict(values)
 
 
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"head": {"loss_weights": "steep"}}, "'head.loss_weights' must be one of 'even', 'log_d"),
+        ({"backbone": {"token_dynamics": "x"}}, "'mixed', None; got 'x'"),
+    ],
+)
+def test_words_that_are_no_choice_are_refused(values, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        ModelConfig.from_dict(values)
+
+
 def test_a_section_that_is_no_mapping():
     with pytest.raises(ValueError, match="'backbone' must be a mapping"):
         ModelConfig.from_dict({"backbone": 3})

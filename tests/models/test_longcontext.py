@@ -101,6 +101,11 @@ def test_mistakes_are_named(model, random_model):
         calibrate_long_context(model, waves(1, 600), 128)
     with pytest.raises(ValueError, match=r"256 successive steps.*longest has 255"):
         calibrate_long_context(model, waves(1, 255), 512)
+    for name, prompts in (("entropy", 0), ("fixed", 2)):
+        tokenizer = dataclasses.replace(model.config.tokenizer, name=name, n_prompts=prompts)
+        other = TSFM.from_config(dataclasses.replace(model.config, tokenizer=tokenizer))
+        with pytest.raises(ValueError, match=f"tokenizer '{name}' and {prompts} prompts"):
+            calibrate_long_context(other, waves(2, 600), 512)
     gappy = waves(1, 300)[0]
     gappy[100:200] = np.nan
     with pytest.raises(ValueError, match="data in every patch"):

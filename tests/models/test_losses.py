@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from tsfm.models.config import HeadConfig
+from tsfm.models.config import HeadConfig, TokenizerConfig
 from tsfm.models.losses import log_decay, log_decay_weights
 from tsfm.models.quantiles import pinball
 from tsfm.tokenizers import FixedPatchTokenizer
@@ -70,6 +70,21 @@ def test_steps_are_counted_from_what_is_known():
     assert (weights[:, 4] == wanted[-1]).all()  # beyond the series: no targets
 
 
+def test_missing_targets_do_not_make_the_loss_smaller(random_model):
+    tokenizer = TokenizerConfig(
+        name="decomposed", causal_decomposition=False, embedding="decomposed"
+    )
+    head = HeadConfig(d_hidden=32, loss_weights="log_decay")
+    network = random_model("transformer", tokenizer=tokenizer, head=head).network
+    z, observed = torch.zeros(2, 128), torch.ones(2, 128) > 0
+    z[:, 64:] = 5.0
+    observed[1, 80:] = False  # only the context's end and what follows it is learnt from
+    loss = network.loss(z, observed, 64)
+    assert loss[1] > 0.9 * loss[0] > 0
+    observed[1, 64:] = False
+    assert network.loss(z, observed, 64)[1] == 0
+
+
 def test_only_the_training_loss_changes(random_model):
     z = torch.sin(torch.arange(128.0) / 4).repeat(2, 1)
     observed = torch.ones_like(z) > 0
@@ -79,5 +94,7 @@ def test_only_the_training_loss_changes(random_model):
     )
     one, two = (model.network(z, observed, 40) for model in (plain, weighted))
     assert torch.equal(one, two)
+    with pytest.raises(ValueError, match="'even' or 'log_decay', got 'steep'"):
+        random_model("transformer", head=HeadConfig(loss_weights="steep"))
     assert (plain.network.loss(z, observed, 64) != weighted.network.loss(z, observed, 64)).all()
     assert dataclasses.replace(weighted.config.head, loss_weights="even") == plain.config.head

@@ -55,6 +55,8 @@ def test_limits_hold_and_missing_steps_start_nothing(seed, length, missing, rule
         assert sizes.max() <= 20
         first = int(observed[row].int().argmax())
         assert (sizes[:-1][at[:-1] >= first] >= 3).all()
+        free = torch.cat([torch.tensor([False]), sizes[:-1] < 20]) & (at > first)
+        assert observed[row][at[free]].all()  # only the longest span ends at a missing step
 
 
 @cases
@@ -174,6 +176,8 @@ def test_rounding_does_not_decide():
         ("top_k", 0),
         ("equal_surprise", 0),
         ("equal_share", 0.5),
+        ("threshold", float("nan")),
+        ("equal_surprise", float("inf")),
     ],
 )
 def test_impossible_rules(rule, value):

@@ -227,6 +227,22 @@ def test_impossible_settings_are_refused():
     assert build_tokenizer(TokenizerConfig("entropy", scorer="surprise")).scorer is None
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("fixed", {"max_length": 16}),
+        ("mixture", {"rule": "top_k"}),
+        ("entropy", {"patch_sizes": (64, 32)}),
+        ("fixed", {"trend_width": 7}),
+    ],
+)
+def test_settings_of_other_tokenizers_are_refused(name, setting):
+    (key,) = setting
+    with pytest.raises(ValueError, match=f"{key}=.* not of '{name}'"):
+        build_tokenizer(TokenizerConfig(name, **setting))
+    build_tokenizer(TokenizerConfig(name, **setting), weights_follow=True)  # saved models load
+
+
 def test_numbers_of_tokens_are_foreseen(scorer):
     z, observed = example(5, 8, 2048, 0.0)
     for rule in ("quantile", "top_k", "equal_share"):

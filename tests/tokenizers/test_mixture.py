@@ -155,6 +155,17 @@ def test_evaluation_changes_nothing_and_training_moves_the_bias():
     assert shown.aux["loss"].ndim == 0
 
 
+def test_only_training_waits_for_other_processes(monkeypatch):
+    reduced = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", reduced.append)
+    made = tokenizer()
+    made.tokenize(*example(0, 2, 300, 0.2), 32)
+    assert not reduced
+    made.train().tokenize(*example(0, 2, 300, 0.2), 32)
+    assert len(reduced) == 1
+
+
 @pytest.mark.parametrize("shares", [(), (0.5, 0.2, 0.1, 0.1, 0.1)])
 def test_training_balances_the_experts(shares):
     z, observed = example(1, 8, 1024, 0.1)

@@ -48,10 +48,11 @@ The tokens of a model, the last 500 steps drawn:
 """
 
 TokenizerOption = Annotated[
-    Literal["fixed", "entropy", "surprise"],
+    Literal["fixed", "entropy", "surprise"] | None,
     typer.Option(
         help="fixed: equal patches. entropy: short tokens where the next value is hard to "
-        "foresee. surprise: the same by a score without weights."
+        "foresee. surprise: the same by a score without weights.",
+        show_default="entropy",
     ),
 ]
 ModelOption = Annotated[
@@ -76,7 +77,7 @@ OutOption = Annotated[
 def tokenize(
     context: typer.Context,
     file: FileArgument,
-    tokenizer: TokenizerOption = "entropy",
+    tokenizer: TokenizerOption = None,
     model: ModelOption = None,
     plot: PlotOption = None,
     last: LastOption = None,
@@ -100,6 +101,10 @@ def tokenize(
     from tsfm.cli import tables
     from tsfm.cli.errors import note
 
+    if tokenizer is not None and model is not None:
+        raise typer.BadParameter("give --tokenizer or --model, which has a tokenizer, not both")
+    if last is not None and plot is None:
+        raise typer.BadParameter("--last is about the picture: give --plot, too")
     tables.check_out(out)
     if plot is not None:
         need_picture(plot)
@@ -112,7 +117,7 @@ def tokenize(
     from tsfm import Forecaster
     from tsfm.tokenization import build, model_tokenizer
 
-    chosen = build(tokenizer) if model is None else model_tokenizer(model)
+    chosen = build(tokenizer or "entropy") if model is None else model_tokenizer(model)
     forecaster = Forecaster(
         id_col=column(id_col),
         timestamp_col=column(timestamp_col),

@@ -18,6 +18,11 @@ def token_facts(batch: TokenBatch) -> list[Tensor]:
     return facts if batch.references is None else [*facts, batch.references.flatten(2)]
 
 
+def n_facts(tokenizer: Tokenizer) -> int:
+    """How many numbers `token_facts` tells a token."""
+    return tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+
+
 class FlatEmbedding(ResidualMLP):
     """One map from values, mask, features and references to the token's vector.
 
@@ -30,7 +35,7 @@ class FlatEmbedding(ResidualMLP):
     """
 
     def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
-        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        told = n_facts(tokenizer)
         super().__init__(2 * tokenizer.max_length + told, d_hidden, d_model)
 
     def forward(self, batch: TokenBatch) -> Tensor:  # type: ignore[override]
@@ -51,7 +56,7 @@ class DecomposedEmbedding(ResidualMLP):
     """
 
     def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
-        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        told = n_facts(tokenizer)
         super().__init__(4 * tokenizer.max_length + told, d_hidden, d_model)
 
     def forward(self, batch: TokenBatch) -> Tensor:  # type: ignore[override]
@@ -78,7 +83,7 @@ class ComponentEmbedding(nn.Module):
 
     def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
         super().__init__()
-        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        told = n_facts(tokenizer)
         width = 2 * tokenizer.max_length
         self.parts = nn.ModuleList(ResidualMLP(width, d_hidden, d_model) for _ in range(3))
         self.told = ResidualMLP(told, d_hidden, d_model) if told else None

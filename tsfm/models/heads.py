@@ -94,8 +94,12 @@ def build_head(
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the kind, or that of the weights in the loss, is unknown.
     """
+    if config.loss_weights not in ("even", "log_decay"):
+        raise ValueError(
+            f"loss_weights must be 'even' or 'log_decay', got {config.loss_weights!r}."
+        )
     if config.name == "quantile":
         return QuantileHead(config, d_model, patch_length, n_references)
     raise ValueError(f"Unknown head {config.name!r}; choose 'quantile'.")

@@ -60,8 +60,8 @@ def calibrate_long_context(
     Raises
     ------
     ValueError
-        If the model is no Mamba model, `max_context` is shorter than the trained one, or no series
-        holds a whole piece.
+        If the model is no Mamba model or its tokens are no equal patches of the context,
+        `max_context` is shorter than the trained one, or no series holds a whole piece.
 
     Examples
     --------
@@ -75,6 +75,13 @@ def calibrate_long_context(
         raise ValueError(
             f"Long contexts are an option of Mamba backbones, not of "
             f"{model.config.backbone.name!r}."
+        )
+    tokenizer = model.config.tokenizer
+    if tokenizer.n_prompts or not model.network.tokenizer.even_spans:
+        raise ValueError(
+            "How long a trained context is, in tokens, is only known of equal patches and nothing "
+            f"else; the model has the tokenizer {tokenizer.name!r} and {tokenizer.n_prompts} "
+            "prompts. Use the tokenizer 'fixed' or 'decomposed' and n_prompts=0."
         )
     trained = trained_context(model)
     if not is_whole(max_context) or max_context < trained:

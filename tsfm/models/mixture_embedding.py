@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsfm.models.embeddings import token_facts
+from tsfm.models.embeddings import n_facts, token_facts
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.mixture import MixtureTokenizer
@@ -37,7 +37,7 @@ class MixtureEmbedding(ResidualMLP):
     """
 
     def __init__(self, tokenizer: MixtureTokenizer, d_hidden: int, d_model: int) -> None:
-        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        told = n_facts(tokenizer)
         contents = sum(2 * size + 1 for size in tokenizer.sizes)
         super().__init__(contents + told, d_hidden, d_model)
         self.sizes = tokenizer.sizes

@@ -287,7 +287,8 @@ class ForecastingNetwork(nn.Module):
         if self.config.head.loss_weights == "log_decay":
             weight = weight * log_decay(batch, patch, prediction_length)
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
-        total = (losses * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
+        counted = weight.sum((1, 2))
+        total = (losses * weight).sum((1, 2)) / torch.where(counted > 0, counted, 1)
         loss: Tensor = 2 * total / unit.clamp_min(0.1)
         if similarity is not None:
             loss = loss - self.config.tokenizer.prompt_weight * similarity

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tsfm.models.embeddings import token_facts
+from tsfm.models.embeddings import n_facts, token_facts
 from tsfm.nn.mlp import ResidualMLP, SwiGLU
 from tsfm.nn.patch_encoder import PatchPooling, StepEmbedding
 from tsfm.nn.segments import segment_sum, spread
@@ -78,7 +78,7 @@ class AdaptivePatchEmbedding(nn.Module):
         self.steps = StepEmbedding(d_step, tokenizer.max_length)
         self.pooling = PatchPooling(d_step, n_heads, n_facts=2, window=window)
         self.out = nn.Linear(d_step, d_model, bias=False)
-        told = tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
+        told = n_facts(tokenizer)
         self.facts = ResidualMLP(told, d_hidden, d_model) if told else None
 
     def embed_steps(self, batch: TokenBatch) -> PatchSteps:

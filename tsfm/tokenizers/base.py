@@ -39,6 +39,8 @@ class Tokenizer(nn.Module, ABC):
 
     def __init__(self, patch_length: int = 32, n_cycles: int = 4, references: bool = True) -> None:
         super().__init__()
+        if patch_length < 1:
+            raise ValueError(f"patch_length must be at least 1, got {patch_length}.")
         self.patch_length = patch_length
         self.ahead = LookAhead(patch_length, n_cycles, references)
 
@@ -93,6 +95,23 @@ class Tokenizer(nn.Module, ABC):
         None for tokenizers that do not look at the values.
         """
         return None
+
+    def cuts(self, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Where the context tokens lie, for those who want to know no more.
+
+        Parameters
+        ----------
+        z, observed
+            [B, L] scaled values and mask; masked values are ignored.
+
+        Returns
+        -------
+        tuple
+            Start and length [B, T] of the tokens that `tokenize` makes, length 0 where a row has
+            no more, and what `scores` says.
+        """
+        batch = self.tokenize(z, observed, 0)
+        return batch.start, batch.length, self.scores(z, observed)
 
     def spectrum(self, z: Tensor, observed: Tensor) -> Tensor | None:
         """[B, S] how the power of a context is spread over frequencies, if that is wanted."""

@@ -11,6 +11,7 @@ the steps up to t, one number of the context: "quantile", "top_k" and "equal_sha
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -37,6 +38,8 @@ def check_rule(rule: str, value: float) -> None:
     """
     if rule not in RULES:
         raise ValueError(f"Unknown boundary rule {rule!r}; choose one of {', '.join(RULES)}.")
+    if not math.isfinite(value):
+        raise ValueError(f"The value of the rule {rule!r} must be a finite number, got {value}.")
     if rule in ("quantile", "top_k") and not 0 < value < 1:
         raise ValueError(f"The value of the rule {rule!r} must lie between 0 and 1, got {value}.")
     if rule == "equal_surprise" and value <= 0:
@@ -138,9 +141,7 @@ def token_starts(
         wanted = wanted_starts(scores, observed, rule, value)
         return limited(wanted, observed, min_length, max_length, forced)
     check_rule(rule, value)
-    here = torch.arange(scores.shape[1], device=scores.device)
-    ends = _budget_ends(_on_grid(scores, observed), observed, value)
-    ends = torch.maximum(ends, here + min_length)
+    ends = _budget_ends(_on_grid(scores, observed), observed, value, min_length)
     return chained(torch.minimum(ends, latest_end(observed, max_length, forced)))
 
 
@@ -195,11 +196,15 @@ def _crosses(scores: Tensor, observed: Tensor, mean_length: float) -> Tensor:
     return level > F.pad(level, (1, 0))[:, :-1]
 
 
-def _budget_ends(scores: Tensor, observed: Tensor, budget: float) -> Tensor:
-    """[B, L] first observed step after the scores since each step have added up to the budget."""
+def _budget_ends(scores: Tensor, observed: Tensor, budget: float, min_length: int = 1) -> Tensor:
+    """[B, L] first observed step after the scores since each step have added up to the budget.
+
+    It is at least `min_length` steps away.
+    """
     n_steps = scores.shape[1]
     total = scores.cumsum(-1)
     reached = torch.searchsorted(total, total - scores + budget)  # L where never
     steps = torch.arange(n_steps, device=scores.device)
     coming = torch.where(observed, steps, n_steps).flip(-1).cummin(-1).values.flip(-1)
-    return F.pad(coming, (0, 2), value=n_steps).gather(1, reached + 1)
+    since = torch.maximum(reached + 1, steps + min_length).clamp(max=n_steps)
+    return F.pad(coming, (0, 1), value=n_steps).gather(1, since)

@@ -83,6 +83,11 @@ class DynamicTokenizer(Tokenizer):
         batch = self._cut_at(marks, z, observed, prediction_length, season)
         return self._described(batch, z, observed)
 
+    def cuts(self, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Where the context tokens lie; arguments and result as in `Tokenizer.cuts`."""
+        z = torch.where(observed, z, 0)
+        return *spans(self.starts(z, observed)), self.scores(z, observed)
+
     def _blanked(
         self, z: Tensor, observed: Tensor, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.boundaries import Rule, check_rule, token_starts
-from tsfm.tokenizers.dynamic import DynamicTokenizer
+from tsfm.tokenizers.dynamic import DynamicTokenizer, spans
 from tsfm.tokenizers.scorer import EntropyScorer, surprise
 
 __all__ = ["EntropyTokenizer", "Rule"]
@@ -113,6 +113,11 @@ class EntropyTokenizer(DynamicTokenizer):
     def starts(self, z: Tensor, observed: Tensor, forced: Tensor | None = None) -> Tensor:
         """Where tokens start; arguments and result as in `DynamicTokenizer.starts`."""
         return self._starts(self.scores(z, observed), observed, forced)
+
+    def cuts(self, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Where the context tokens lie; arguments and result as in `Tokenizer.cuts`."""
+        scores = self.scores(torch.where(observed, z, 0), observed)
+        return *spans(self._starts(scores, observed, None)), scores
 
     def tokenize(
         self,

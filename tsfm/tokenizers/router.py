@@ -176,11 +176,16 @@ class SizeRouter(nn.Module):
         return torch.stack([left, *reversed(shares)], dim=-1)
 
     def load(self, routing: Routing, counted: Tensor) -> Tensor:
-        """[E] share of the routed weight that each expert gets in the counted blocks [...]."""
+        """[E] share of the routed weight that each expert gets in the counted blocks [...].
+
+        Of the blocks of all processes in training; elsewhere these need not work in step, and
+        each counts its own.
+        """
         mass = torch.where(routing.chosen, routing.scores, 0)
         mass = mass / mass.sum(-1, keepdim=True)
         total = (mass * counted[..., None]).flatten(0, -2).sum(0).detach()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        together = self.training and torch.distributed.is_available()
+        if together and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
         return total / total.sum().clamp_min(1e-12)
 

@@ -1,6 +1,6 @@
 """Streams: time and memory of 10,000 one-point updates, and deviation from forecasts from scratch.
 
-python benchmarks/streaming.py --model runs/mini-mamba
+python benchmarks/streaming.py --model tsfm-mini-mamba
 """
 
 from __future__ import annotations

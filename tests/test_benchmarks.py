@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ SCRIPTS = [
     "streaming",
     "longterm",
     "patch_encoder",
-    "tokenizers",
+    "tokenization",
 ]
 
 
@@ -51,6 +52,14 @@ def test_help(script):
     assert f"python benchmarks/{script}.py" in text
     assert "--threads" in text
     assert f"{script}.py" in (ROOT / "benchmarks" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("script", [file.stem for file in (ROOT / "benchmarks").glob("*.py")])
+def test_no_script_hides_a_package_of_its_name(script):
+    # scripts see their own folder first: benchmarks/tokenizers.py would break transformers
+    elsewhere = [p for p in sys.path if p and not Path(p).resolve().is_relative_to(ROOT)]
+    assert PathFinder.find_spec(script, elsewhere) is None
+    assert script not in {"tokenizers", "datasets", "models", "evaluate"}
 
 
 def test_generation_measures_and_records(tmp_path):
@@ -149,10 +158,10 @@ def test_patch_encoder_measures_and_records(tmp_path):
     assert figure.stat().st_size > 1000
 
 
-def test_tokenizers_measures_and_records(tmp_path):
-    out = tmp_path / "tokenizers.json"
+def test_tokenization_measures_and_records(tmp_path):
+    out = tmp_path / "tokenization.json"
     text = run(
-        "tokenizers", "--series", "4", "--length", "256", "--repeats", "1", "--out", str(out)
+        "tokenization", "--series", "4", "--length", "256", "--repeats", "1", "--out", str(out)
     )
     assert "| tsfm-entropy, equal_share 16 |" in text
     rows = json.loads(out.read_text())["results"]["tokenizers"]

@@ -1,6 +1,6 @@
 """Time cutting series into tokens: 256 series of 2,048 steps, scores and patches apart.
 
-python benchmarks/tokenizers.py
+python benchmarks/tokenization.py
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RULES = {
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    p = parser(__doc__, "tokenizers")
+    p = parser(__doc__, "tokenization")
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.add_argument("--series", type=int, default=256, help="series (256)")
     p.add_argument("--length", type=int, default=2048, help="steps per series (2048)")
@@ -112,7 +112,7 @@ def main() -> None:
     """Times every tokenizer and writes the table and the JSON."""
     options = arguments()
     torch.set_num_threads(options.threads)
-    record = Record("tokenizers", options.threads)
+    record = Record("tokenization", options.threads)
     z, observed = make_batch(options.series, options.length)
     rows = [measure(name, t, z, observed, options) for name, t in variants()]
     head = ["tokenizer", "tokens", "scores s", "and starts s", "whole s", "goal s"]

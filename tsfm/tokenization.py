@@ -163,7 +163,7 @@ def build(name: str) -> Tokenizer:
         If there is no such tokenizer.
     """
     from tsfm.models.config import TokenizerConfig
-    from tsfm.models.network import build_tokenizer
+    from tsfm.models.tokenizing import build_tokenizer
 
     if name not in NAMES:
         raise ValueError(f"tokenizer must be one of {', '.join(NAMES)}, got {name!r}.")

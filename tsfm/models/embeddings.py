@@ -6,21 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from tsfm.models.config import ModelConfig
+from tsfm.models.facts import n_facts, token_facts
+from tsfm.models.mixture_embedding import MixtureEmbedding
+from tsfm.models.patch_encoder import AdaptivePatchEmbedding
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.mixture import MixtureTokenizer
-
-
-def token_facts(batch: TokenBatch) -> list[Tensor]:
-    """What tokens are told besides their contents, each [B, T, .]."""
-    facts = [] if batch.features is None else [batch.features]
-    return facts if batch.references is None else [*facts, batch.references.flatten(2)]
-
-
-def n_facts(tokenizer: Tokenizer) -> int:
-    """How many numbers `token_facts` tells a token."""
-    return tokenizer.n_features + tokenizer.patch_length * tokenizer.n_references
 
 
 class FlatEmbedding(ResidualMLP):
@@ -131,8 +123,6 @@ def build_embedding(config: ModelConfig, tokenizer: Tokenizer) -> nn.Module:
     if config.tokenizer.embedding == "flat":
         return FlatEmbedding(tokenizer, config.d_embed, d_model)
     if config.tokenizer.embedding == "mixture":
-        from tsfm.models.mixture_embedding import MixtureEmbedding  # which needs token_facts
-
         if not isinstance(tokenizer, MixtureTokenizer):
             raise ValueError(
                 f"embedding='mixture' fuses views of several sizes, which the tokenizer "
@@ -140,8 +130,6 @@ def build_embedding(config: ModelConfig, tokenizer: Tokenizer) -> nn.Module:
             )
         return MixtureEmbedding(tokenizer, config.d_embed, d_model)
     if config.tokenizer.embedding == "adaptive":
-        from tsfm.models.patch_encoder import AdaptivePatchEmbedding  # which needs token_facts
-
         step, heads = config.tokenizer.d_step, config.tokenizer.n_step_heads
         window = config.tokenizer.prefix_window if config.tokenizer.prefix_attention else 1
         return AdaptivePatchEmbedding(tokenizer, config.d_embed, d_model, step, heads, window)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsfm.models.embeddings import n_facts, token_facts
+from tsfm.models.facts import n_facts, token_facts
 from tsfm.nn.mlp import ResidualMLP
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.mixture import MixtureTokenizer

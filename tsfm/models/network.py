@@ -14,7 +14,7 @@ from tsfm.models.heads import build_head
 from tsfm.models.losses import log_decay
 from tsfm.models.prompting import build_prompts, context_query
 from tsfm.models.quantiles import pinball
-from tsfm.models.tokenizing import build_tokenizer as build_tokenizer
+from tsfm.models.tokenizing import build_tokenizer
 from tsfm.tokenizers.ahead import RowDescription
 from tsfm.tokenizers.batch import TokenBatch
 from tsfm.tokenizers.dynamic import DynamicTokenizer

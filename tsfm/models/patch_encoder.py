@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tsfm.models.embeddings import n_facts, token_facts
+from tsfm.models.facts import n_facts, token_facts
 from tsfm.nn.mlp import ResidualMLP, SwiGLU
 from tsfm.nn.patch_encoder import PatchPooling, StepEmbedding
 from tsfm.nn.segments import segment_sum, spread

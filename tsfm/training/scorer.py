@@ -102,8 +102,8 @@ def train_scorer(
     optimizer = torch.optim.AdamW(scorer.parameters(), learning_rate, (0.9, 0.95))
     pieces = _pieces(recipe, seed, rows, length, rng)
     bar = tqdm(range(steps), disable=not progress, unit="step")
-    done = 0
-    for done in bar:
+    done = 0  # steps taken
+    for _ in bar:
         share = done / steps
         if max_minutes is not None:
             share = max(share, (time.monotonic() - started) / (60 * max_minutes))
@@ -121,11 +121,12 @@ def train_scorer(
             keep = min(_AVERAGE, done / (done + 10))
             for mean, new in zip(averaged.parameters(), scorer.parameters(), strict=True):
                 mean.lerp_(new, 1 - keep)
+        done += 1
         if done % 20 == 0:
             bar.set_postfix(nats=f"{loss.item():.3f}")
     save_scorer(averaged.eval(), out)
     seconds = time.monotonic() - started
-    return ScorerResult(done + 1, seconds, *held_out_entropy(averaged, recipe))
+    return ScorerResult(done, seconds, *held_out_entropy(averaged, recipe))
 
 
 @torch.no_grad()

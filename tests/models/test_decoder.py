@@ -80,7 +80,8 @@ def test_tokens_nobody_asked_for_change_nothing(network):
 
 
 def test_context_tokens_do_as_without_a_decoder(network):
-    masked = ForecastingNetwork(configured(network.config.backbone.name, forecast_tokens="masked"))
+    plain = {"forecast_tokens": "masked", "n_decoder_layers": 1}
+    masked = ForecastingNetwork(configured(network.config.backbone.name, **plain))
     weights = {
         key.replace("backbone.context.", "backbone."): value
         for key, value in network.state_dict().items()

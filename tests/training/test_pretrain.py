@@ -223,6 +223,21 @@ def test_a_run_may_start_from_a_model(config, tmp_path):
     assert all(torch.equal(weight, two[name]) for name, weight in one.items())
 
 
+def test_a_run_with_another_tokenizer_starts_from_backbone_and_head(config, tmp_path, caplog):
+    tiny = ROOT / "tests/assets/tiny"
+    still = config.replace({"max_steps": 1, "optimizer.learning_rate": 0.0})
+    with caplog.at_level("INFO"):
+        go(still, tmp_path / "a", initial=tiny, overrides={"model.tokenizer.name": "entropy"})
+    assert "embedding" in caplog.text
+    found = (TSFM.from_pretrained(f).network.state_dict() for f in (tiny, tmp_path / "a"))
+    one, two = found
+    kept = [name for name in one if name.startswith(("backbone.", "head."))]
+    assert kept
+    assert all(torch.equal(one[name], two[name]) for name in kept)
+    with pytest.raises(ValueError, match="another backbone or head"):
+        go(still, tmp_path / "b", initial=tiny, overrides={"model.backbone.d_model": 40})
+
+
 def test_validation_logs_and_records(config, tmp_path):
     config = dataclasses.replace(config, validate_every=5, max_steps=10)
     go(config, tmp_path)

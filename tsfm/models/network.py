@@ -14,6 +14,7 @@ from tsfm.models.heads import build_head
 from tsfm.models.losses import log_decay
 from tsfm.models.prompting import build_prompts, context_query
 from tsfm.models.quantiles import pinball
+from tsfm.models.settings import refuse_unread
 from tsfm.models.tokenizing import build_tokenizer
 from tsfm.tokenizers.ahead import RowDescription
 from tsfm.tokenizers.batch import TokenBatch
@@ -51,6 +52,8 @@ class ForecastingNetwork(nn.Module):
     def __init__(self, config: ModelConfig, weights_follow: bool = False) -> None:
         super().__init__()
         self.config = config
+        if not weights_follow:
+            refuse_unread(config.backbone)
         self.tokenizer = build_tokenizer(config.tokenizer, weights_follow)
         self.tokenizer.with_spectrum = config.backbone.rotary == "adaptive"
         self.embedding = build_embedding(config, self.tokenizer)

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from tsfm.models.config import TokenizerConfig
 from tsfm.models.hub import load_scorer
+from tsfm.models.settings import refuse_unread
 from tsfm.tokenizers.base import Tokenizer
 from tsfm.tokenizers.decomposed import DecomposedTokenizer
 from tsfm.tokenizers.entropy import EntropyTokenizer
 from tsfm.tokenizers.fixed import FixedPatchTokenizer
 from tsfm.tokenizers.mixture import MixtureTokenizer
 from tsfm.tokenizers.scorer import EntropyScorer
-
-_SETTINGS = {
-    "decomposed": ("causal_decomposition", "trend_width"),
-    "mixture": (
-        "patch_sizes",
-        "n_null_experts",
-        "top_experts",
-        "expert_shares",
-        "aligned_views",
-        "steps_per_token",
-    ),
-    "entropy": ("min_length", "max_length", "rule", "rule_value", "scorer"),
-}
-"""Fields of the configuration that only one tokenizer reads."""
 
 
 def build_tokenizer(config: TokenizerConfig, weights_follow: bool = False) -> Tokenizer:
@@ -40,10 +27,10 @@ def build_tokenizer(config: TokenizerConfig, weights_follow: bool = False) -> To
     Raises
     ------
     ValueError
-        If the kind is unknown, or a setting is that of another kind.
+        If the kind is unknown, or a setting counts with another kind only.
     """
     if not weights_follow:
-        _refuse_settings_of_others(config)
+        refuse_unread(config)
     if config.name == "fixed":
         return FixedPatchTokenizer(config.patch_length, config.n_cycles, config.references)
     if config.name == "mixture":
@@ -86,19 +73,6 @@ def build_tokenizer(config: TokenizerConfig, weights_follow: bool = False) -> To
     raise ValueError(
         f"Unknown tokenizer {config.name!r}; choose 'fixed', 'entropy', 'mixture' or 'decomposed'."
     )
-
-
-def _refuse_settings_of_others(config: TokenizerConfig) -> None:
-    """Let nobody believe that a setting counts where it is not looked at."""
-    plain = TokenizerConfig()
-    for owner, names in _SETTINGS.items():
-        for name in names:
-            value = getattr(config, name)
-            if owner != config.name and value != getattr(plain, name):
-                raise ValueError(
-                    f"{name}={value!r} is a setting of the tokenizer {owner!r}, not of "
-                    f"{config.name!r}; leave it out, or use name={owner!r}."
-                )
 
 
 def build_scorer(name: str, weights_follow: bool = False) -> EntropyScorer | None:

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tsfm.models.hub import save_network
@@ -88,7 +89,8 @@ def run(
     decay_steps
         Run the decay branch of this many steps instead of the trunk.
     initial
-        Saved model whose weights the trunk starts from (the optimiser starts fresh).
+        Saved model whose weights the trunk starts from; its tokenizer and embedding may be others,
+        which then start fresh, as the optimiser does.
     seed
         Overrides the configuration's seed.
     overrides
@@ -103,7 +105,8 @@ def run(
     FileNotFoundError
         If a decay branch has no trunk to start from.
     ValueError
-        If the run in `out` was begun with another configuration; the message names the key.
+        If the run in `out` was begun with another configuration, or `initial` has another backbone
+        or head; the message names what differs.
     """
     started = time.monotonic()
     values = dict(overrides or {})
@@ -274,12 +277,26 @@ def _load(checkpoint: Path) -> dict[str, Any]:
 
 
 def _start_from(module: PretrainModule, model: str | Path) -> None:
-    """Copy a saved model's weights into a fresh module."""
+    """Copy a saved model's weights into a fresh module; another tokenizer's start fresh."""
     from tsfm.models.hub import load_network, resolve
 
-    weights = load_network(resolve(model)).state_dict()
-    module.network.load_state_dict(weights)
-    averaged_network(module).load_state_dict(weights)
+    weights, own = load_network(resolve(model)).state_dict(), module.network.state_dict()
+    misfits = {k for k in weights.keys() | own.keys() if _shape(weights, k) != _shape(own, k)}
+    fresh = {k.split(".")[0] for k in misfits}  # the whole part, not half of it
+    if fresh - {"tokenizer", "embedding"}:
+        raise ValueError(
+            f"{model} has another backbone or head than the run: {min(misfits)} does not fit. "
+            "Only the tokenizer and its embedding may differ; choose the sizes of that model."
+        )
+    if fresh:
+        logger.info("another tokenizer than that of %s: %s starts fresh", model, ", ".join(fresh))
+    start = own | {k: v for k, v in weights.items() if k.split(".")[0] not in fresh}
+    module.network.load_state_dict(start)
+    averaged_network(module).load_state_dict(start)
+
+
+def _shape(weights: dict[str, Tensor], name: str) -> torch.Size | None:
+    return weights[name].shape if name in weights else None
 
 
 class StepsBar(TQDMProgressBar):

@@ -173,9 +173,10 @@ def _save(trained: Forecaster, out: Path) -> None:
     trained.model.save_pretrained(out)
     epochs.to_json(out / "training.json", orient="records", indent=1)
     best = epochs.query("kept").iloc[0]
+    which = "the start" if best["epoch"] < 0 else f"epoch {best['epoch']}"
     note(
-        f"{trained.n_series_} series, {len(epochs)} epochs, "
-        f"{epochs['seconds'].sum():.0f} s; epoch {best['epoch']} validated best "
+        f"{trained.n_series_} series, {(epochs['epoch'] >= 0).sum()} epochs, "
+        f"{epochs['seconds'].sum():.0f} s; {which} validated best "
         f"(mean square error {best['validation_error']:.4g} in units of each series)"
     )
     note(f"the model is in {out}: tsfm forecast FILE -n {horizon} --model {out}")

@@ -20,9 +20,11 @@ from tsfm.models.inputs import check_contexts, pick_device
 from tsfm.models.presets.config import PresetConfig
 from tsfm.models.presets.intervals import Intervals
 from tsfm.models.presets.model import PresetModel, PresetNetwork
+from tsfm.models.presets.smamba import SMambaNetwork
 from tsfm.models.presets.windows import Array, scaled
 from tsfm.training.finetune_config import FinetuneConfig
 from tsfm.training.finetune_data import Index, WindowSet, evenly
+from tsfm.training.finetune_start import fit_autoregression
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +37,13 @@ _SETTLE_EVERY = 10
 
 @dataclass(frozen=True)
 class Epoch:
-    """What happened in one epoch; errors are mean squares in units of each series."""
+    """What happened in one epoch; errors are mean squares in units of each series.
+
+    A preset that begins with a closed-form fit has it as epoch -1, which has no training loss.
+    """
 
     number: int
-    train_loss: float
+    train_loss: float | None
     validation_error: float
     seconds: float
     diagnostics: dict[str, float] = field(default_factory=dict)
@@ -53,7 +58,7 @@ class FinetuneResult:
     model
         With the weights of the epoch that validated best.
     history
-        All epochs.
+        All epochs, after the closed-form start if there is one.
     best
         The best one.
     stopped
@@ -84,6 +89,7 @@ def finetune(
 
     The end of every series is held out: it decides when to stop and which epoch's weights are
     kept, and its errors give the prediction intervals. These are therefore a little optimistic.
+    What a preset fits in closed form counts as an epoch before the first.
     The same data, configuration and seed give the same weights on the same machine, unless
     `max_minutes` ended the run.
 
@@ -192,8 +198,9 @@ def _fit(
     validation = evenly(windows.validation, settings.validation_windows)
     per_epoch = min(settings.windows_per_epoch or len(windows.train), len(windows.train))
     n_steps = -(-per_epoch // settings.batch_size)
-    history: list[Epoch] = []
-    best, weights = math.inf, copy.deepcopy(network.state_dict())
+    history = _start(network, windows, validation)
+    best = min((epoch.validation_error for epoch in history), default=math.inf)
+    weights = copy.deepcopy(network.state_dict())
     since, stopped = 0, "epochs"
     bar = tqdm(total=settings.epochs * n_steps, disable=not progress, unit="step", desc="train")
     for number in range(settings.epochs):
@@ -226,6 +233,22 @@ def _fit(
     network.load_state_dict(weights)
     network.settle()
     return history, stopped
+
+
+def _start(network: PresetNetwork, windows: WindowSet, validation: Index) -> list[Epoch]:
+    """Fit what has a closed form; the record of it, or nothing where there is none."""
+    if isinstance(network, SMambaNetwork) or network.autoregression is None:
+        return []
+    started = time.monotonic()
+    network.settle()
+    error = fit_autoregression(
+        network.autoregression,
+        windows,
+        network.config.scaling,
+        lambda: _error(network, windows, validation),
+    )
+    seconds = time.monotonic() - started
+    return [Epoch(-1, None, error, seconds, network.diagnostics())]
 
 
 def _check_progress(epoch: int, done: int, n_steps: int) -> None:

@@ -14,11 +14,12 @@ def test_round_trip(kind):
     assert preset_config(kind, asdict(config)) == config
 
 
-def test_saved_settings_without_the_loss_fields_mean_the_published_loss():
+def test_saved_settings_without_later_fields_mean_what_is_published():
     saved = asdict(SpaceTimeConfig())
-    del saved["loss_unit"], saved["one_step_weight"]
+    del saved["loss_unit"], saved["one_step_weight"], saved["autoregression"]
     config = preset_config("spacetime", saved)
     assert (config.loss_unit, config.one_step_weight) == ("series", 1.0)
+    assert config.autoregression == 0
 
 
 def test_channels_are_kernels_times_filters():
@@ -44,6 +45,12 @@ def test_errors_name_the_field():
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="must be finite and not negative"):
             SpaceTimeConfig(one_step_weight=weight)
+    with pytest.raises(ValueError, match="autoregression=-1 must be at least 0"):
+        SpaceTimeConfig(autoregression=-1)
+    with pytest.raises(ValueError, match=r"autoregression=0.5 must be a whole number"):
+        SpaceTimeConfig(autoregression=0.5)
+    with pytest.raises(ValueError, match="autoregression=24 must be less than context_length=24"):
+        SpaceTimeConfig(context_length=24, autoregression=24)
     with pytest.raises(ValueError, match="dropout=1"):
         SMambaConfig(dropout=1)
     assert SpaceTimeConfig(n_extra_blocks=0).n_extra_blocks == 0

@@ -14,8 +14,12 @@ def network(**changes) -> SpaceTimeNetwork:
 
 
 @torch.no_grad()
-def test_a_short_forecast_is_the_prefix_of_a_long_one_bitwise():
-    model = network(n_extra_blocks=1)
+@pytest.mark.parametrize("order", [0, 30])
+def test_a_short_forecast_is_the_prefix_of_a_long_one_bitwise(order):
+    model = network(n_extra_blocks=1, autoregression=order)
+    if order:
+        model.autoregression.set_coefficients(torch.rand(order) / order)
+        model.head.reset_parameters()
     z = torch.randn(3, 1, 48)
     long = model(z, 720)
     assert long.shape == (3, 1, 720)
@@ -29,6 +33,37 @@ def test_series_do_not_see_each_other():
     model = network()
     z = torch.randn(2, 3, 48)
     torch.testing.assert_close(model(z)[1, 2], model(z[1:, 2:])[0, 0])
+
+
+@torch.no_grad()
+def test_the_read_out_starts_at_the_autoregression():
+    model = network(autoregression=20)
+    model.settle()
+    z = torch.randn(2, 3, 48)
+    assert torch.equal(model(z, 40), z[..., -1:].expand(2, 3, 40))  # no coefficients yet
+    model.autoregression.set_coefficients(torch.full((20,), 0.04))
+    assert torch.equal(model(z, 40), model.autoregression(z.flatten(0, 1), 40).view(2, 3, 40))
+    assert set(model.diagnostics()) == {"spectral_radius", "autoregression_radius"}
+
+
+def test_the_correction_has_gradients_once_its_read_out_is_not_zero():
+    model = network(autoregression=20).train()
+    z, target = torch.randn(4, 1, 48), torch.randn(4, 1, 12)
+    rest = torch.ones(4, 1, 1), target, torch.ones_like(target).bool()
+    model.loss(z, *rest).backward()
+    assert model.head.weight.grad.abs().sum() > 0
+    model.head.reset_parameters()
+    model.loss(z, *rest).backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@torch.no_grad()
+def test_the_loss_counts_the_whole_forecast():
+    model = network(autoregression=20, one_step_weight=0.0)
+    model.autoregression.set_coefficients(torch.full((20,), 0.04))
+    z, target = torch.randn(4, 1, 48), torch.randn(4, 1, 12)
+    loss = model.loss(z, torch.ones(4, 1, 1), target, torch.ones_like(target).bool())
+    assert loss.item() == pytest.approx((model(z) - target).square().mean().sqrt().item())
 
 
 def test_published_size():

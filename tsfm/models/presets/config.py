@@ -106,6 +106,10 @@ class SpaceTimeConfig:
     training. Only with `scaling` "standard" do they differ."""
     one_step_weight: float = 1.0
     """Weight of the two one-step terms of the loss beside the forecast's own (published: 1)."""
+    autoregression: int = 0
+    """Order of a linear autoregression of the differences, fitted in closed form before training;
+    the network then learns a correction to its roll-out. Fewer than `context_length`; 0 for none
+    (as published)."""
     dropout: float = 0.25
     """Share of activations dropped in training."""
     name: str = "spacetime"
@@ -122,6 +126,11 @@ class SpaceTimeConfig:
             raise ValueError(
                 f"one_step_weight={self.one_step_weight!r} must be finite and not negative."
             )
+        if self.autoregression >= self.context_length:
+            raise ValueError(
+                f"autoregression={self.autoregression} must be less than context_length="
+                f"{self.context_length}: a context has one difference less than values."
+            )
         if not self.differences and not self.average_widths:
             raise ValueError("differences and average_widths are both empty; (0,) is the least.")
 
@@ -137,6 +146,8 @@ class SpaceTimeConfig:
 
 
 PresetConfig = SMambaConfig | SpaceTimeConfig
+
+_MAY_BE_ZERO = ("n_extra_blocks", "autoregression")
 
 CONFIGS: dict[str, type[SMambaConfig] | type[SpaceTimeConfig]] = {
     "smamba": SMambaConfig,
@@ -168,7 +179,8 @@ def _check_sizes(config: SMambaConfig | SpaceTimeConfig) -> None:
         value = getattr(config, field.name)
         if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int)):
             raise ValueError(f"{field.name}={value!r} must be a whole number.")
-        if field.type == "int" and value < (field.name != "n_extra_blocks"):
-            raise ValueError(f"{field.name}={value!r} must be at least 1.")
+        least = 0 if field.name in _MAY_BE_ZERO else 1
+        if field.type == "int" and value < least:
+            raise ValueError(f"{field.name}={value!r} must be at least {least}.")
     if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout={config.dropout!r} must lie in [0, 1).")

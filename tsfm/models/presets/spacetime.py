@@ -8,6 +8,10 @@ number given at run time, and a short forecast is the beginning of a long one.
 A closed loop may grow: the norms of its coefficients do not bound its eigenvalues. `settle`
 measures them and keeps, with the weights, the divisor that brings each kernel's largest one back
 to the unit circle; training calls it every few steps, `diagnostics` reports what it found.
+
+A companion matrix can hold an autoregression exactly, but gradient descent from random weights
+does not arrive there. With `autoregression` in the configuration one is fitted in closed form and
+rolled out beside the loop, whose read-out starts at zero: training begins at its forecast.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tsfm.models.presets.autoregression import DifferenceAutoregression
 from tsfm.models.presets.config import SpaceTimeConfig
 from tsfm.models.presets.smamba import mean_where
 from tsfm.nn.companion import causal_convolution, preprocessing_kernels
@@ -113,6 +118,11 @@ class SpaceTimeNetwork(nn.Module):
         self.loop = BrakedLoop(width, config.d_state)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, 1)
+        self.autoregression: DifferenceAutoregression | None = None
+        if config.autoregression:
+            self.autoregression = DifferenceAutoregression(config.autoregression)
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
         self._radius = float("nan")
 
     def encode(self, z: Tensor) -> Tensor:
@@ -141,9 +151,13 @@ class SpaceTimeNetwork(nn.Module):
         horizon = prediction_length or self.config.prediction_length
         # chunks of one size, so that a short forecast holds bitwise the first steps of a long one
         rolled = -(-horizon // _CHUNK) * _CHUNK
-        closed, _ = self.loop(self.encode(z.flatten(0, 1)), rolled)
+        rows = z.flatten(0, 1)  # [R, L]
+        closed, _ = self.loop(self.encode(rows), rolled)
         parts = [self._read_out(part.contiguous()) for part in closed.split(_CHUNK, 1)]
-        answer: Tensor = torch.cat(parts, 1)[:, :horizon].unflatten(0, z.shape[:2])
+        forecast = torch.cat(parts, 1)[:, :horizon]
+        if self.autoregression is not None:
+            forecast = forecast + self.autoregression(rows, horizon)
+        answer: Tensor = forecast.unflatten(0, z.shape[:2])
         return answer
 
     def loss(self, z: Tensor, scale: Tensor, target: Tensor, observed: Tensor) -> Tensor:
@@ -168,14 +182,20 @@ class SpaceTimeNetwork(nn.Module):
             unit = torch.ones_like(unit)
         x = self.encode(rows)
         closed, _ = self.loop(x, target.shape[-1])
-        error = unit * (self._read_out(closed) - target.flatten(0, 1))
+        forecast = self._read_out(closed)
+        if self.autoregression is not None:
+            forecast = forecast + self.autoregression(rows, target.shape[-1])
+        error = unit * (forecast - target.flatten(0, 1))
         total = _root(mean_where(error.square(), observed.flatten(0, 1)))
         full = min(self.config.d_state - 1, (rows.shape[1] - 1) // 2)
         if rows.shape[1] < 2:
             return total
         y, fed_back = self.loop.open_loop(x)
         known = rows[:, full + 1 :] != 0
-        ahead = unit * (self._read_out(y[:, full:-1]) - rows[:, full + 1 :])
+        expected = self._read_out(y[:, full:-1])
+        if self.autoregression is not None:
+            expected = expected + self.autoregression.one_step(rows)[:, full:-1]
+        ahead = unit * (expected - rows[:, full + 1 :])
         weight = self.config.one_step_weight
         total = total + weight * _root(mean_where(ahead.square(), known))
         return total + weight * _root((fed_back[:, full:-1] - x[:, full + 1 :]).square().mean())
@@ -185,8 +205,11 @@ class SpaceTimeNetwork(nn.Module):
         self._radius = float(self.loop.set_brake().max())
 
     def diagnostics(self) -> dict[str, float]:
-        """Largest eigenvalue of the free loop at the last `settle`."""
-        return {"spectral_radius": self._radius}
+        """Largest eigenvalue of the free loop at the last `settle`, and of the autoregression."""
+        found = {"spectral_radius": self._radius}
+        if self.autoregression is not None:
+            found["autoregression_radius"] = self.autoregression.radius
+        return found
 
     def _read_out(self, y: Tensor) -> Tensor:
         """One value per step: [R, H, d_model] to [R, H]."""

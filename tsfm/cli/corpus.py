@@ -21,6 +21,10 @@ The families of one recipe, with their shares:
 More of one family:
 
   tsfm corpus preview --family solar --out solar.png --columns 8
+
+Every type of anomaly of the labelled corpus, with its labels and its clean twin:
+
+  tsfm corpus preview --anomalies --out anomalies.png
 """
 
 app = typer.Typer(no_args_is_help=True, help="Look at the synthetic training corpus.")
@@ -33,30 +37,53 @@ def corpus() -> None:
 
 @app.command("preview", epilog=EPILOG)
 def preview(
-    out: Annotated[Path, typer.Option("--out", help="The picture (.png, .svg, .pdf).")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The picture (.png, .svg, .pdf). Default: corpus.png, or "
+            "anomalies.png with --anomalies.",
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe YAML; draws its families and their shares.")
     ] = None,
     family: Annotated[str | None, typer.Option(help="Draw this one family only.")] = None,
+    anomalies: Annotated[
+        bool, typer.Option("--anomalies", help="Draw the labelled corpus: types of anomalies.")
+    ] = False,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Draw this type of anomaly only; may be repeated.")
+    ] = None,
     columns: Annotated[int, typer.Option(min=1, max=12, help="Series per family.")] = 5,
     length: Annotated[int, typer.Option(min=16, help="Steps per series.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
-    """Draw a gallery: one row per family of generators, one picture."""
+    """Draw a gallery: one row per family of generators or type of anomaly, one picture."""
     from importlib.util import find_spec
 
     from tsfm.cli.errors import note
 
     if find_spec("matplotlib") is None:
         raise ImportError("the gallery needs matplotlib; install it with `pip install matplotlib`")
+    if anomalies and family is not None:
+        raise ValueError("--family belongs to the forecasting corpus; with --anomalies use --kind")
+    if kind and not anomalies:
+        raise ValueError("--kind names a type of anomaly; add --anomalies")
     if recipe is not None and not recipe.is_file():
         raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from tsfm.datasets.preview import gallery
+    from tsfm.datasets.preview import anomaly_gallery, gallery
 
-    figure = gallery(recipe=recipe, family=family, columns=columns, length=length, seed=seed)
+    out = out or Path("anomalies.png" if anomalies else "corpus.png")
+    if anomalies:
+        figure = anomaly_gallery(
+            recipe=recipe, kinds=tuple(kind or ()), columns=columns, length=length, seed=seed
+        )
+    else:
+        figure = gallery(recipe=recipe, family=family, columns=columns, length=length, seed=seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     note(f"gallery saved to {out}")

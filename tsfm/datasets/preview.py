@@ -1,4 +1,4 @@
-"""A gallery of the synthetic corpus: one row of small pictures per generator family."""
+"""Galleries of the synthetic corpora: a row of small pictures per family, or type of anomaly."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tsfm.datasets.anomalies.sheet import anomaly_sheet as anomaly_gallery
 from tsfm.datasets.synthetic.base import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = ["anomaly_gallery", "gallery"]
 
 COLOURS = (
     "#2f6690",

@@ -27,6 +27,9 @@ class TokenizerConfig:
     """How contents become vectors: one map of all values, or queries that look at their patch; of
     decomposed patches one map of all components, or one of each; "mixture" fuses views of several
     sizes."""
+    align: Literal["start", "end"] = "start"
+    """Where the contents of a short token stand in the width of the longest (flat embedding): from
+    the first place on, or up to the last, so that what came last stands in the same place."""
     d_step: int = 64
     """Width of a step's vector (adaptive embedding)."""
     n_step_heads: int = 4

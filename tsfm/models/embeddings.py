@@ -24,16 +24,52 @@ class FlatEmbedding(ResidualMLP):
         What makes the tokens.
     d_hidden, d_model
         Widths of the hidden layer and of the answer.
+    to_the_end
+        Whether the contents of short tokens stand up to the last place, not from the first on.
     """
 
-    def __init__(self, tokenizer: Tokenizer, d_hidden: int, d_model: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, d_hidden: int, d_model: int, to_the_end: bool = False
+    ) -> None:
         told = n_facts(tokenizer)
         super().__init__(2 * tokenizer.max_length + told, d_hidden, d_model)
+        self.to_the_end = to_the_end
 
     def forward(self, batch: TokenBatch) -> Tensor:  # type: ignore[override]
         """[B, T, d_model]."""
-        parts = [batch.values, batch.observed.to(batch.values.dtype), *token_facts(batch)]
+        values, observed = batch.values, batch.observed
+        if self.to_the_end:
+            values, observed = moved_to_the_end(values, observed, batch.length)
+        parts = [values, observed.to(values.dtype), *token_facts(batch)]
         return super().forward(torch.cat(parts, dim=-1))
+
+
+def moved_to_the_end(values: Tensor, observed: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Contents of tokens with their last step in the last place.
+
+    Parameters
+    ----------
+    values, observed
+        [B, T, P] contents from the first place on, and mask.
+    length
+        [B, T] steps of each token.
+
+    Returns
+    -------
+    tuple of Tensor
+        [B, T, P] each; 0 and False in the places before the first step.
+
+    Examples
+    --------
+    >>> values = torch.tensor([[[1.0, 2.0, 0.0]]])
+    >>> moved_to_the_end(values, values > 0, torch.tensor([[2]]))[0].tolist()
+    [[[0.0, 1.0, 2.0]]]
+    """
+    width = values.shape[-1]
+    place = torch.arange(width, device=values.device) - (width - length)[..., None]
+    inside, place = place >= 0, place.clamp_min(0)
+    moved = torch.where(inside, values.gather(-1, place), 0)
+    return moved, inside & observed.gather(-1, place)
 
 
 class DecomposedEmbedding(ResidualMLP):
@@ -121,7 +157,8 @@ def build_embedding(config: ModelConfig, tokenizer: Tokenizer) -> nn.Module:
     if config.tokenizer.embedding == "componentwise":
         return ComponentEmbedding(tokenizer, config.d_embed, d_model)
     if config.tokenizer.embedding == "flat":
-        return FlatEmbedding(tokenizer, config.d_embed, d_model)
+        to_the_end = config.tokenizer.align == "end"
+        return FlatEmbedding(tokenizer, config.d_embed, d_model, to_the_end)
     if config.tokenizer.embedding == "mixture":
         if not isinstance(tokenizer, MixtureTokenizer):
             raise ValueError(

@@ -34,6 +34,7 @@ _READERS: dict[str, ReadBy] = {
         ("min_length", "max_length", "rule", "rule_value", "scorer"),
         ReadBy("name", ("entropy",)),
     ),
+    "align": ReadBy("embedding", ("flat",)),
     **dict.fromkeys(("d_step", "n_step_heads"), ReadBy("embedding", ("adaptive",))),
     "prefix_window": ReadBy("prefix_attention", (True,)),
     # of BackboneConfig

@@ -6,7 +6,8 @@ import torch
 
 from tsfm.datasets.windows import WindowBatch
 from tsfm.training.config import PretrainConfig
-from tsfm.training.module import PretrainModule, build_optimizer, training_loss
+from tsfm.training.forecasting import training_loss
+from tsfm.training.module import PretrainModule, build_optimizer
 from tsfm.training.pretrain import use_bf16
 
 

@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
+from tsfm.datasets.anomalies import AnomalyRecipe
 from tsfm.datasets.recipes import Recipe
 from tsfm.models.config import TokenizerConfig
 from tsfm.training.config import PretrainConfig
+from tsfm.training.task import load_run
 
 
 def test_a_file_with_a_preset_and_a_recipe_beside_it(config_file):
@@ -44,6 +46,17 @@ def test_whole_sections_are_overridden_before_they_are_read(config_file):
     assert PretrainConfig.load(config_file, {"recipe": "other.yaml"}).recipe.name == "other"
 
 
+def test_a_recipe_may_change_another_one(config_file):
+    windows = [{"context": 8, "horizon": 1, "weight": 1.0}]
+    changed = {"base": "corpus.yaml", "windows": windows}
+    config = PretrainConfig.load(config_file, {"recipe": changed})
+    plain = PretrainConfig.load(config_file)
+    assert [shape.context for shape in config.recipe.windows] == [8]
+    assert dataclasses.replace(config.recipe, windows=plain.recipe.windows) == plain.recipe
+    with pytest.raises(ValueError, match="wndows"):
+        PretrainConfig.load(config_file, {"recipe": {"base": "corpus.yaml", "wndows": windows}})
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -75,8 +88,19 @@ def test_shipped_runs_load():
     from tsfm.models.hub import assets
 
     files = sorted((assets("configs") / "pretrain").glob("*.yaml"))
-    assert {"mini.yaml", "nano.yaml"} <= {path.name for path in files}
+    assert {"mini.yaml", "nano.yaml", "detector-mini.yaml"} <= {path.name for path in files}
     for path in files:
-        config = PretrainConfig.load(path)
+        config = load_run(path)
         assert config.model.name == f"tsfm-{path.stem}"
-        assert isinstance(config.recipe, Recipe)
+        detects = path.stem.startswith("detector")
+        assert config.task == ("detect" if detects else "forecast")
+        assert isinstance(config.recipe, AnomalyRecipe if detects else Recipe)
+        assert type(config).from_dict(config.to_dict()) == config
+
+
+def test_the_task_decides_what_a_file_may_hold(config_file):
+    config_file.write_text(config_file.read_text() + "task: dream\n")
+    with pytest.raises(ValueError, match="task must be one of forecast, detect; got 'dream'"):
+        load_run(config_file)
+    with pytest.raises(ValueError, match="'task' must be one of 'forecast'; got 'dream'"):
+        PretrainConfig.load(config_file)

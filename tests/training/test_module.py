@@ -11,7 +11,8 @@ from tsfm.datasets.windows import WindowBatch, chunk_batches
 from tsfm.models import ModelConfig
 from tsfm.models.network import ForecastingNetwork
 from tsfm.training.config import OptimizerConfig
-from tsfm.training.module import build_optimizer, learning_rate_factor, training_loss
+from tsfm.training.forecasting import training_loss
+from tsfm.training.module import build_optimizer, learning_rate_factor
 
 
 def test_schedule_warms_up_and_stays():

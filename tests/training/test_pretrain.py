@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from tsfm.models import TSFM
-from tsfm.training import module as module_file
-from tsfm.training import pretrain
+from tsfm.training import forecasting, pretrain
 from tsfm.training.config import PretrainConfig
 from tsfm.training.pretrain import run, use_bf16
 
@@ -40,13 +39,13 @@ def weights(out: Path) -> bytes:
 def batches(monkeypatch) -> list[float]:
     """A fingerprint of every batch trained on."""
     seen: list[float] = []
-    original = module_file.training_loss
+    original = forecasting.training_loss
 
     def recording(network, batch):
         seen.append(float(batch.values.nan_to_num().double().abs().sum()))
         return original(network, batch)
 
-    monkeypatch.setattr(module_file, "training_loss", recording)
+    monkeypatch.setattr(forecasting, "training_loss", recording)
     return seen
 
 

@@ -27,8 +27,8 @@ def models() -> None:
             "`tsfm forecast --model DIR` takes a folder"
         )
     width = max(len(info.name) for info in found)
-    typer.secho(f"{'name':<{width}}  {'parameters':>10}  what it is", bold=True)
+    typer.secho(f"{'name':<{width}}  {'task':<8}  {'parameters':>10}  what it is", bold=True)
     for info in found:
         size = f"{info.n_parameters / 1e6:.2f} M"
-        typer.echo(f"{info.name:<{width}}  {size:>10}  {info.summary}")
-        typer.secho(f"{'':<{width}}  {'':>10}  {info.path}", dim=True)
+        typer.echo(f"{info.name:<{width}}  {info.task:<8}  {size:>10}  {info.summary}")
+        typer.secho(f"{'':<{width}}  {'':<8}  {'':>10}  {info.path}", dim=True)

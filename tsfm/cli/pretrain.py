@@ -84,9 +84,10 @@ def pretrain(
     )
     state = "finished" if result.finished else "to be continued with --resume"
     note(f"step {result.step} after {result.seconds / 60:.1f} minutes: {state}")
-    note(
-        f"the model is in {result.directory}: tsfm forecast FILE -n 24 --model {result.directory}"
-    )
+    use = f"tsfm forecast FILE -n 24 --model {result.directory}"
+    if result.task == "detect":
+        use = f"tsfm.models.Detector.from_pretrained({str(result.directory)!r})"
+    note(f"the model is in {result.directory}: {use}")
 
 
 def parse_overrides(items: list[str]) -> dict[str, Any]:

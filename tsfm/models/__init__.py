@@ -1,4 +1,4 @@
-"""Configurations, networks, checkpoints and the array-level forecaster."""
+"""Configurations, networks, checkpoints, and the array-level forecaster and detector."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 _HOME = {
     "DEFAULT_MODEL": "tsfm.models.hub",
+    "Detection": "tsfm.models.detection",
+    "Detector": "tsfm.models.detection",
+    "DetectorConfig": "tsfm.models.detector_config",
     "ForecastOutput": "tsfm.models.output",
     "ForecastingNetwork": "tsfm.models.network",
     "ModelConfig": "tsfm.models.config",

@@ -1,4 +1,4 @@
-"""`ArrayForecaster`: what the forecasters of arrays have in common."""
+"""What the models of arrays have in common, and the forecasters among them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,10 @@ _GRID = tuple(
 """Levels from which sample paths are drawn."""
 
 
-class ArrayForecaster(ABC):
-    """A network that forecasts arrays, such as `TSFM`; sample paths follow from its quantiles."""
+class ArrayModel:
+    """Something that answers for arrays with a network."""
 
     network: nn.Module
-
-    @property
-    @abstractmethod
-    def max_context(self) -> int:
-        """Longest history, in steps, a forecast is based on."""
 
     @property
     def n_parameters(self) -> int:
@@ -43,6 +38,15 @@ class ArrayForecaster(ABC):
     def device(self) -> torch.device:
         """Where the network lives."""
         return next(self.network.parameters()).device
+
+
+class ArrayForecaster(ArrayModel, ABC):
+    """A network that forecasts arrays, such as `TSFM`; sample paths follow from its quantiles."""
+
+    @property
+    @abstractmethod
+    def max_context(self) -> int:
+        """Longest history, in steps, a forecast is based on."""
 
     @abstractmethod
     def forecast(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tsfm.models.config import BackboneConfig
 from tsfm.models.decoder import DecodedBackbone
 from tsfm.nn.attention import Attention, causal_bias
-from tsfm.nn.bidirectional import take
+from tsfm.nn.bidirectional import Bidirectional, take
 from tsfm.nn.companion_mixer import CompanionMixer
 from tsfm.nn.mamba import Mamba1, Mamba2
 from tsfm.nn.mlp import SwiGLU
@@ -132,19 +132,22 @@ class RecurrentBlock(nn.Module):
     Parameters
     ----------
     mixer
-        A `CompanionMixer`, `Mamba1` or `Mamba2`.
+        A `CompanionMixer`, `Mamba1` or `Mamba2`, or two of them that read in both directions.
     config
         Widths of the block.
     """
 
-    def __init__(self, mixer: Mixer, config: BackboneConfig) -> None:
+    def __init__(self, mixer: Mixer | Bidirectional, config: BackboneConfig) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.mixer = mixer
         self.mlp_norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.mlp = SwiGLU(config.d_model, config.d_hidden)
         self.dropout = nn.Dropout(config.dropout)
-        nn.init.zeros_(mixer.out_proj.weight)
+        both = isinstance(mixer, Bidirectional)
+        for part in mixer.children() if both else (mixer,):
+            assert isinstance(part.out_proj, nn.Linear)
+            nn.init.zeros_(part.out_proj.weight)
         nn.init.zeros_(self.mlp.out.weight)
 
     def forward(
@@ -177,8 +180,7 @@ class RecurrentBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        build = _MIXERS[config.name]
-        blocks = [RecurrentBlock(build(config), config) for _ in range(config.n_layers)]
+        blocks = [RecurrentBlock(build_mixer(config), config) for _ in range(config.n_layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
 
@@ -238,8 +240,8 @@ class RecurrentBackbone(nn.Module):
 
     def initial_state(self, n_rows: int) -> State:
         """State of `n_rows` rows before the first token."""
-        blocks = (block for block in self.blocks if isinstance(block, RecurrentBlock))
-        return tuple(block.mixer.initial_state(n_rows) for block in blocks)
+        mixers = (block.mixer for block in self.blocks if isinstance(block, RecurrentBlock))
+        return tuple(m.initial_state(n_rows) for m in mixers if not isinstance(m, Bidirectional))
 
     def _relative_spans(self, batch: TokenBatch) -> Tensor | None:
         """[B, T] lengths in ordinary spans; None for filters, which need equal ones."""
@@ -306,6 +308,11 @@ _MIXERS: dict[str, Callable[[BackboneConfig], Mixer]] = {
 }
 
 
+def build_mixer(config: BackboneConfig) -> Mixer:
+    """One recurrent mixer of the configured kind, which reads from left to right."""
+    return _MIXERS[config.name](config)
+
+
 def build_backbone(
     config: BackboneConfig,
 ) -> TransformerBackbone | RecurrentBackbone | DecodedBackbone:
@@ -326,8 +333,14 @@ def build_backbone(
     return DecodedBackbone(stack, config, _ORDINARY_SPAN)
 
 
-def _build_stack(config: BackboneConfig) -> TransformerBackbone | RecurrentBackbone:
-    """The mixers alone."""
+def check_stack(config: BackboneConfig) -> None:
+    """Refuse a stack that cannot be built.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, a size is out of range, or an option belongs to another kind.
+    """
     if config.n_layers < 1:
         raise ValueError(f"n_layers must be at least 1, got {config.n_layers}.")
     if config.name not in ("mamba1", "mamba2"):
@@ -339,14 +352,19 @@ def _build_stack(config: BackboneConfig) -> TransformerBackbone | RecurrentBackb
                 )
     if config.rotary not in ("fixed", "adaptive"):
         raise ValueError(f"rotary must be 'fixed' or 'adaptive', got {config.rotary!r}.")
-    if config.name == "transformer":
-        return TransformerBackbone(config)
-    if config.rotary != "fixed":
+    if config.name != "transformer" and config.rotary != "fixed":
         raise ValueError(
             f"rotary={config.rotary!r} is an option of the transformer, which alone rotates by "
             f"position; a {config.name!r} backbone tells order by its state."
         )
-    if config.name in _MIXERS:
-        return RecurrentBackbone(config)
-    known = ", ".join(["transformer", *_MIXERS])
-    raise ValueError(f"Unknown backbone {config.name!r}; choose one of {known}.")
+    if config.name != "transformer" and config.name not in _MIXERS:
+        known = ", ".join(["transformer", *_MIXERS])
+        raise ValueError(f"Unknown backbone {config.name!r}; choose one of {known}.")
+
+
+def _build_stack(config: BackboneConfig) -> TransformerBackbone | RecurrentBackbone:
+    """The mixers alone."""
+    check_stack(config)
+    return (
+        TransformerBackbone(config) if config.name == "transformer" else RecurrentBackbone(config)
+    )

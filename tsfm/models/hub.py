@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm.models.config import FORMAT_VERSION, ModelConfig
+from tsfm.models.detector_config import DetectorConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tsfm.models.detecting import DetectingNetwork
     from tsfm.models.network import ForecastingNetwork
     from tsfm.tokenizers.scorer import EntropyScorer
 
 DEFAULT_MODEL = "tsfm-mini"
-"""Name of the model used when none is given."""
+"""Name of the forecaster used when none is given."""
+
+DEFAULT_DETECTOR = "tsfm-detector-mini"
+"""Name of the detector used when none is given."""
 
 PRESETS = ("smamba", "spacetime")
 """Models that are trained on the data set they forecast; they have no shipped weights."""
@@ -42,12 +47,15 @@ class ModelInfo:
         Number of weights.
     summary
         First line of its card.
+    task
+        "forecast" or "detect".
     """
 
     name: str
     path: Path
     n_parameters: int
     summary: str
+    task: str = "forecast"
 
 
 @cache
@@ -70,7 +78,10 @@ def list_models() -> list[ModelInfo]:
     True
     """
     folders = sorted(path.parent for path in assets("models").glob(f"*/{_CONFIG}"))
-    return [ModelInfo(path.name, path, count_parameters(path), _summary(path)) for path in folders]
+    return [
+        ModelInfo(path.name, path, count_parameters(path), _summary(path), task_of(path))
+        for path in folders
+    ]
 
 
 def resolve(name_or_dir: str | Path) -> Path:
@@ -94,13 +105,20 @@ def resolve(name_or_dir: str | Path) -> Path:
     )
 
 
-def read_config(folder: Path) -> ModelConfig:
+def task_of(folder: Path) -> str:
+    """What a saved model answers, "forecast" or "detect"."""
+    values: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    return str(values.get("task", "forecast"))
+
+
+def read_config(folder: Path) -> ModelConfig | DetectorConfig:
     """Configuration of a saved model.
 
     Raises
     ------
     ValueError
-        If the checkpoint was written by a newer version, has unknown keys or is no `TSFM`.
+        If the checkpoint was written by a newer version, has unknown keys, or is neither a `TSFM`
+        nor a `Detector`.
     """
     values = _read_values(folder)
     if "kind" in values:
@@ -108,6 +126,8 @@ def read_config(folder: Path) -> ModelConfig:
             f"{folder} holds a {values['kind']} trained on a data set, not a TSFM; use it with "
             f"Forecaster(model={str(folder)!r}) or tsfm.models.presets.PresetModel."
         )
+    if values.get("task") == "detect":
+        return DetectorConfig.from_dict(values)
     return ModelConfig.from_dict(values)
 
 
@@ -146,7 +166,27 @@ def _read_values(folder: Path) -> dict[str, Any]:
     return values
 
 
-def load_network(folder: Path) -> ForecastingNetwork:
+def build_network(
+    config: ModelConfig | DetectorConfig, weights_follow: bool = False
+) -> ForecastingNetwork | DetectingNetwork:
+    """Network of a configuration, for the task that it is of.
+
+    Parameters
+    ----------
+    config
+        Of a forecasting or of a detecting model.
+    weights_follow
+        Whether saved weights will replace the initial ones.
+    """
+    from tsfm.models.detecting import DetectingNetwork
+    from tsfm.models.network import ForecastingNetwork
+
+    if isinstance(config, DetectorConfig):
+        return DetectingNetwork(config, weights_follow)
+    return ForecastingNetwork(config, weights_follow)
+
+
+def load_network(folder: Path) -> ForecastingNetwork | DetectingNetwork:
     """Network of a saved model, on CPU, in evaluation mode.
 
     Raises
@@ -157,15 +197,13 @@ def load_network(folder: Path) -> ForecastingNetwork:
     import torch
     from safetensors.torch import load_file
 
-    from tsfm.models.network import ForecastingNetwork
-
     with torch.random.fork_rng(devices=[]):  # loading must not use up the caller's random numbers
-        network = ForecastingNetwork(read_config(folder), weights_follow=True).float()
+        network = build_network(read_config(folder), weights_follow=True).float()
     network.load_state_dict({k: v.float() for k, v in load_file(folder / _WEIGHTS).items()})
     return network.eval()
 
 
-def save_network(network: ForecastingNetwork, folder: str | Path) -> None:
+def save_network(network: ForecastingNetwork | DetectingNetwork, folder: str | Path) -> None:
     """Write `config.json` and `model.safetensors`, each whole or not at all."""
     values = {"format_version": FORMAT_VERSION, **network.config.to_dict()}
     write_checkpoint(folder, values, network.state_dict())

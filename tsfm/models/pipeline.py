@@ -91,9 +91,10 @@ class TSFM(ArrayForecaster):
         if dtype not in dtypes:
             raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {dtype!r}.")
         network = load_network(resolve(name_or_dir))
-        if network.config.task != "forecast":
+        if not isinstance(network, ForecastingNetwork):
             raise ValueError(
-                f"{name_or_dir} is a model for {network.config.task!r}, not forecast."
+                f"{name_or_dir} is a model for {network.config.task!r}, not for forecasts; load "
+                "it with tsfm.models.Detector.from_pretrained."
             )
         model = cls(network.to(place))
         model._autocast = dtypes[dtype] is torch.bfloat16

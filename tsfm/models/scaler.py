@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,9 @@ class Scale:
     Parameters
     ----------
     loc
-        Mean of the observed context.
+        Mean or median of the observed values.
     scale
-        Standard deviation of the observed context; 0 for constant series.
+        Their standard deviation, or a robust estimate of it; 0 for constant series.
     """
 
     loc: Tensor
@@ -45,6 +46,35 @@ class Scale:
         loc = x.sum(-1, keepdim=True) / count
         variance = (torch.where(observed, x - loc, 0)).square().sum(-1, keepdim=True) / count
         scale = variance.sqrt()
+        return cls(loc * unit, torch.where(scale > _CONSTANT, scale, 0) * unit)
+
+    @classmethod
+    def robust(cls, values: Tensor, observed: Tensor) -> Scale:
+        """Median, and mean absolute distance from it, in units of a normal standard deviation.
+
+        A few huge values must neither move the level nor flatten everything else: one step in a
+        thousand that lies a thousand standard deviations off doubles this scale, while it makes
+        the standard deviation 32 times as large. Unlike the interquartile range, it is only 0
+        where all values are equal, so that series of zeros with rare bursts have a scale, too.
+
+        Parameters
+        ----------
+        values, observed
+            As in `of`.
+
+        Examples
+        --------
+        >>> x = torch.tensor([[1.0, 2.0, 3.0, 4.0, 1e9]])
+        >>> Scale.robust(x, torch.ones_like(x) > 0).loc.item()
+        3.0
+        """
+        peak = torch.where(observed, values, 0).double().abs().amax(-1, keepdim=True)
+        unit = torch.where(peak > 0, peak, 1)
+        x = torch.where(observed, values.double() / unit, torch.nan)
+        loc = x.nanmedian(-1, keepdim=True).values.nan_to_num()  # 0 where nothing is observed
+        count = observed.sum(-1, keepdim=True).clamp_min(1)
+        distance = torch.where(observed, x - loc, 0).abs().sum(-1, keepdim=True) / count
+        scale = distance * (math.pi / 2) ** 0.5
         return cls(loc * unit, torch.where(scale > _CONSTANT, scale, 0) * unit)
 
     def forward(self, values: Tensor) -> Tensor:

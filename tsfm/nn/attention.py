@@ -1,4 +1,4 @@
-"""Attention with normalised queries and keys: causal among tokens, and to other tokens."""
+"""Attention with normalised queries and keys: among tokens, and to other tokens."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Attention(nn.Module):
         cos, sin
             Rotary factors [B, T, 1, 1, d_head].
         bias
-            [B, 1, T, T] added to the scores of query (row) and key (column); see `causal_bias`.
+            [B, 1, T, T] added to the scores of query (row) and key (column), or [B, 1, 1, T] where
+            all queries share it; see `causal_bias` and `open_bias`.
         wanted
             Tokens to compute; all of them are looked at.
 
@@ -70,7 +71,8 @@ class Attention(nn.Module):
         qk = rotate(qk, cos, sin).to(qkv.dtype)  # [B, T, 2, heads, d_head]
         q, k = qk.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, d_head]
         v = qkv[:, :, 2].transpose(1, 2)
-        mixed = _attend(q[:, :, wanted], k, v, bias[:, :, wanted].to(q.dtype))
+        per_query = bias if bias.shape[2] == 1 else bias[:, :, wanted]
+        mixed = _attend(q[:, :, wanted], k, v, per_query.to(q.dtype))
         projected: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return projected
 
@@ -181,3 +183,29 @@ def causal_bias(observed: Tensor) -> Tensor:
     allowed = (earlier & observed[:, None, :]) | itself
     bias = torch.zeros(allowed.shape, device=observed.device)
     return bias.masked_fill(~allowed, -torch.inf)[:, None]
+
+
+def open_bias(observed: Tensor) -> Tensor:
+    """Attention bias that lets every token look at all tokens that hold data, on either side.
+
+    A token without data is never a key, so padding and missing stretches are exact no-ops to the
+    others. In a row without any data all tokens are keys; nobody asks for their answer.
+
+    Parameters
+    ----------
+    observed
+        [B, T] bool, True where the token holds at least one observed value.
+
+    Returns
+    -------
+    Tensor
+        [B, 1, 1, T] float: 0 for keys that may be looked at, else -inf.
+
+    Examples
+    --------
+    >>> open_bias(torch.tensor([[True, False], [False, False]]))[:, 0, 0].tolist()
+    [[0.0, -inf], [0.0, 0.0]]
+    """
+    closed = ~observed & observed.any(-1, keepdim=True)
+    bias = torch.zeros(observed.shape, device=observed.device)
+    return bias.masked_fill(closed, -torch.inf)[:, None, None]

@@ -16,7 +16,7 @@ class Bidirectional(nn.Module):
     Parameters
     ----------
     forwards, backwards
-        Blocks such as `Mamba1` or `Mamba2`.
+        Blocks such as `Mamba1`, `Mamba2` or `CompanionMixer`.
     """
 
     def __init__(self, forwards: nn.Module, backwards: nn.Module) -> None:
@@ -25,9 +25,13 @@ class Bidirectional(nn.Module):
         self.backwards = backwards
 
     def forward(
-        self, x: Tensor, valid: Tensor | None = None, span: Tensor | None = None
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        span: Tensor | None = None,
+        state: None = None,
     ) -> tuple[Tensor, None]:
-        """Mix tokens in both directions; arguments as in `Mamba1.forward`.
+        """Mix tokens in both directions; arguments as in `Mamba1.forward`, without a state.
 
         Returns
         -------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, get_type_hints
 
 import yaml
 
@@ -36,12 +37,12 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
-    """A run of `tsfm pretrain`."""
+class RunConfig:
+    """What all runs of `tsfm pretrain` have in common; each task has a class of its own."""
 
-    model: ModelConfig
+    model: Any
     """The model to train."""
-    recipe: Recipe
+    recipe: Any
     """The synthetic corpus."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimiser and schedule."""
@@ -59,22 +60,15 @@ class PretrainConfig:
     """Steps between validations; 0 switches them off."""
     log_every: int = 20
     """Steps between log lines."""
-
-    def __post_init__(self) -> None:
-        """Check that corpus and model cut series into the same patches."""
-        if self.recipe.patch_length != self.model.tokenizer.patch_length:
-            raise ValueError(
-                f"recipe.patch_length is {self.recipe.patch_length} but "
-                f"model.tokenizer.patch_length is {self.model.tokenizer.patch_length}; "
-                "they must be equal."
-            )
+    task: str = "forecast"
+    """What is learnt."""
 
     @classmethod
-    def load(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
+    def load(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> Self:
         """Read a run from YAML.
 
         `model` may be a size ("mini") or a mapping with a `preset`; `recipe` may be the path of a
-        recipe, relative to the file.
+        recipe, relative to the file, or a mapping with such a path as `base` and other entries.
 
         Parameters
         ----------
@@ -94,15 +88,13 @@ class PretrainConfig:
         values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         overrides = overrides or {}
         values |= {key: value for key, value in overrides.items() if "." not in key}
-        values["model"] = _model_values(values.get("model", "mini"))
-        if isinstance(values.get("recipe"), str):
-            values["recipe"] = yaml.safe_load(
-                (path.parent / values["recipe"]).read_text(encoding="utf-8")
-            )
+        presets = get_type_hints(cls)["model"].preset
+        values["model"] = _model_values(values.get("model", "mini"), presets)
+        values["recipe"] = _recipe_values(values.get("recipe"), path.parent)
         dotted = {key: value for key, value in overrides.items() if "." in key}
         return cls.from_dict(_overridden(values, dotted))
 
-    def replace(self, overrides: dict[str, Any]) -> PretrainConfig:
+    def replace(self, overrides: dict[str, Any]) -> Self:
         """The same run with other values by dotted key.
 
         Raises
@@ -113,15 +105,41 @@ class PretrainConfig:
         return self.from_dict(_overridden(self.to_dict(), overrides))
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
-        """Build from plain values; unknown keys and families are errors."""
-        config = from_dict(cls, values)
-        Recipe.from_dict(config.recipe.to_dict())
-        return config
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from plain values; unknown keys and names are errors."""
+        return from_dict(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary."""
         return to_dict(self)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(RunConfig):
+    """A run of `tsfm pretrain` that trains a forecaster."""
+
+    model: ModelConfig
+    """The model to train."""
+    recipe: Recipe
+    """The synthetic corpus."""
+    task: Literal["forecast"] = "forecast"
+    """What is learnt."""
+
+    def __post_init__(self) -> None:
+        """Check that corpus and model cut series into the same patches."""
+        if self.recipe.patch_length != self.model.tokenizer.patch_length:
+            raise ValueError(
+                f"recipe.patch_length is {self.recipe.patch_length} but "
+                f"model.tokenizer.patch_length is {self.model.tokenizer.patch_length}; "
+                "they must be equal."
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from plain values; unknown keys and families are errors."""
+        config = from_dict(cls, values)
+        Recipe.from_dict(config.recipe.to_dict())
+        return config
 
 
 def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -137,12 +155,21 @@ def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     return values
 
 
-def _model_values(model: str | dict[str, Any]) -> dict[str, Any]:
+def _recipe_values(recipe: Any, folder: Path) -> Any:
+    """Plain values of a recipe given as a file, as changes to one (`base`), or in full."""
+    changes = {"base": recipe} if isinstance(recipe, str) else recipe
+    if not isinstance(changes, dict) or "base" not in changes:
+        return recipe
+    values = yaml.safe_load((folder / changes["base"]).read_text(encoding="utf-8"))
+    return {**values, **{key: value for key, value in changes.items() if key != "base"}}
+
+
+def _model_values(model: str | dict[str, Any], preset: Callable[[str], Any]) -> dict[str, Any]:
     """Plain values of a model given as a size or as changes to one."""
     if isinstance(model, str):
-        return ModelConfig.preset(model).to_dict()
+        return dict(preset(model).to_dict())
     changes = dict(model)
-    values = ModelConfig.preset(changes.pop("preset", "mini")).to_dict()
+    values = dict(preset(changes.pop("preset", "mini")).to_dict())
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(values.get(key), dict):
             values[key] = {**values[key], **value}

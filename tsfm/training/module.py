@@ -1,4 +1,4 @@
-"""The Lightning side of pretraining; the step itself is a plain function."""
+"""The Lightning side of pretraining, the same for all tasks."""
 
 from __future__ import annotations
 
@@ -10,34 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tsfm.datasets.windows import WindowBatch
-from tsfm.models.network import ForecastingNetwork
-from tsfm.models.scaler import Scale
-from tsfm.training.config import OptimizerConfig, PretrainConfig
-
-
-def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
-    """Mean pinball loss of a batch, in units of each row's naive error.
-
-    Parameters
-    ----------
-    network
-        The network to train.
-    batch
-        Windows with missing values as NaN.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-    """
-    observed = torch.isfinite(batch.values)
-    patch = network.config.tokenizer.patch_length
-    known = observed & ~batch.hidden.repeat_interleave(patch, dim=1)
-    context = batch.values.shape[1] - batch.prediction_length
-    scale = Scale.of(batch.values[:, :context], known[:, :context])
-    z = torch.where(observed, scale.forward(batch.values), 0)
-    return network.loss(z, observed, batch.prediction_length, batch.hidden).mean()
+from tsfm.training.config import OptimizerConfig, RunConfig
+from tsfm.training.task import task_of
 
 
 def learning_rate_factor(
@@ -66,25 +40,27 @@ class PretrainModule(L.LightningModule):
     """
 
     def __init__(
-        self, config: PretrainConfig, decay_start: int | None = None, decay_steps: int = 0
+        self, config: RunConfig, decay_start: int | None = None, decay_steps: int = 0
     ) -> None:
         super().__init__()
         self.config = config
         self.decay_start = decay_start
         self.decay_steps = decay_steps
-        self.network = ForecastingNetwork(config.model)
+        self.task = task_of(config)
+        self.network = self.task.network()
         average = get_ema_multi_avg_fn(config.optimizer.average)
         self.averaged = AveragedModel(self.network, multi_avg_fn=average)
         if config.compile:
             compiled = torch.compile(self.network.answer, dynamic=True)
-            self.network.answer = compiled  # type: ignore[method-assign]
+            self.network.answer = compiled
 
-    def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Loss of one batch."""
         if self.config.model.backbone.dropout:  # the same draws whether resumed or not
             torch.manual_seed(1_000_003 * self.config.seed + self.global_step)
-        loss = training_loss(self.network, batch)
+        loss, parts = self.task.loss(self.network, batch)
         self.log("loss", loss, prog_bar=True)
+        self.log_dict({f"loss/{name}": part for name, part in parts.items()})
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

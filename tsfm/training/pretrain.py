@@ -19,13 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tsfm.models.hub import save_network
-from tsfm.models.network import ForecastingNetwork
-from tsfm.training.config import PretrainConfig
+from tsfm.training.config import RunConfig
 from tsfm.training.memory import keep_freed_memory
 from tsfm.training.module import PretrainModule
 from tsfm.training.record import check_same_run, read_record, write_record, write_scores
-from tsfm.training.stream import CorpusStream
-from tsfm.training.validation import validate
+from tsfm.training.task import load_run, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +45,19 @@ class RunResult:
         Whether the trunk or the decay branch has reached its end.
     seconds
         Wall-clock seconds of this slice.
+    task
+        What was learnt, "forecast" or "detect".
     """
 
     directory: Path
     step: int
     finished: bool
     seconds: float
+    task: str = "forecast"
 
 
 def run(
-    config: str | Path | PretrainConfig,
+    config: str | Path | RunConfig,
     out: str | Path,
     *,
     max_minutes: float | None = None,
@@ -112,10 +113,7 @@ def run(
     values = dict(overrides or {})
     if seed is not None:
         values["seed"] = seed
-    if isinstance(config, PretrainConfig):
-        config = config.replace(values)
-    else:
-        config = PretrainConfig.load(config, values)
+    config = config.replace(values) if isinstance(config, RunConfig) else load_run(config, values)
     check_compiler(config)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)
@@ -137,7 +135,7 @@ def run(
     if first_step < last_step:
         _trainer(config, out, first_step, last_step, saver, progress).fit(
             module,
-            DataLoader(CorpusStream(config.recipe, config.seed, first_step), batch_size=None),
+            DataLoader(module.task.batches(first_step), batch_size=None),
             ckpt_path=str(checkpoint) if checkpoint else None,
             weights_only=True,
         )
@@ -146,7 +144,7 @@ def run(
         saver.write_model(module, first_step)
     step = max(first_step, saver.step)
     seconds = time.monotonic() - started
-    return RunResult(out, step, step >= last_step, seconds)
+    return RunResult(out, step, step >= last_step, seconds, config.task)
 
 
 class SliceCallback(L.Callback):
@@ -168,7 +166,7 @@ class SliceCallback(L.Callback):
 
     def __init__(
         self,
-        config: PretrainConfig,
+        config: RunConfig,
         out: Path,
         name: str,
         max_minutes: float | None,
@@ -224,22 +222,18 @@ class SliceCallback(L.Callback):
         write_record(self.out, self.config, step, branch, module.decay_start, module.decay_steps)
 
     def _validate(self, trainer: L.Trainer, module: Any) -> None:
-        """Score the averaged network on held-out series of every family and log the table."""
-        scores = validate(averaged_network(module).eval(), self.config.recipe)
-        metrics = {f"validation/{score.name}": score.loss for score in scores}
-        metrics["validation/mean"] = sum(s.loss for s in scores) / len(scores)
-        metrics["validation/coverage"] = sum(s.coverage for s in scores) / len(scores)
+        """Score the averaged network on held-out series and log the table."""
+        scores = task_of(self.config).validate(averaged_network(module).eval())
+        metrics = {f"validation/{name}": value for name, value in scores.metrics.items()}
         for log in trainer.loggers:
             log.log_metrics(metrics, step=trainer.global_step)
         name = "validation.csv" if self.name == TRUNK else "validation_decay.csv"
         write_scores(scores, self.out / name, trainer.global_step)
 
 
-def averaged_network(module: PretrainModule) -> ForecastingNetwork:
+def averaged_network(module: PretrainModule) -> Any:
     """The network with the running average of the weights."""
-    network = module.averaged.module
-    assert isinstance(network, ForecastingNetwork)
-    return network
+    return module.averaged.module
 
 
 def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
@@ -319,7 +313,7 @@ class StepsBar(TQDMProgressBar):
 
 
 def _trainer(
-    config: PretrainConfig,
+    config: RunConfig,
     out: Path,
     first_step: int,
     last_step: int,
@@ -352,7 +346,7 @@ def _trainer(
     )
 
 
-def check_compiler(config: PretrainConfig) -> None:
+def check_compiler(config: RunConfig) -> None:
     """Refuse a compiled run on a machine that cannot compile.
 
     Raises

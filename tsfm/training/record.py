@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tsfm.config import from_dict
-from tsfm.training.config import PretrainConfig
-from tsfm.training.validation import FamilyScore
+from tsfm.training.config import RunConfig
+from tsfm.training.task import Scores
 
 _RUN = "run.json"
 _FREE_TO_CHANGE = {
@@ -23,7 +22,7 @@ _FREE_TO_CHANGE = {
 
 def write_record(
     out: Path,
-    config: PretrainConfig,
+    config: RunConfig,
     step: int,
     branch: str,
     decay_start: int | None,
@@ -60,7 +59,7 @@ def read_record(out: Path) -> dict[str, Any]:
     return record
 
 
-def check_same_run(config: PretrainConfig, out: Path) -> None:
+def check_same_run(config: RunConfig, out: Path) -> None:
     """Refuse to go on with other data, another model or another schedule than a run began with.
 
     Raises
@@ -68,7 +67,11 @@ def check_same_run(config: PretrainConfig, out: Path) -> None:
     ValueError
         If a setting differs that the result depends on; the message names it.
     """
-    begun = _leaves(from_dict(PretrainConfig, read_record(out)["config"]).to_dict())
+    recorded = read_record(out)["config"]
+    task = recorded.get("task", "forecast")
+    if task != config.task:
+        raise ValueError(f"{out} holds a run of the task {task!r}, not {config.task!r}.")
+    begun = _leaves(config.from_dict(recorded).to_dict())
     now = _leaves(config.to_dict())
     for key in sorted({*begun, *now} - _FREE_TO_CHANGE):
         if begun.get(key) != now.get(key):
@@ -90,12 +93,12 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def write_scores(scores: list[FamilyScore], path: Path, step: int) -> None:
-    """Append one row per family to a CSV; rows a resumed run makes again are replaced."""
+def write_scores(scores: Scores, path: Path, step: int) -> None:
+    """Append the table to a CSV; rows a resumed run makes again are replaced."""
     rows = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
     rows = [row for row in rows if int(row.split(",")[0]) < step]
-    rows += [f"{step},{s.name},{s.group},{s.loss:.5f},{s.coverage:.4f}" for s in scores]
-    _replace_text(path, "\n".join(["step,family,group,scaled_crps,coverage_80", *rows]) + "\n")
+    rows += [",".join((str(step), *row)) for row in scores.rows]
+    _replace_text(path, "\n".join([",".join(("step", *scores.columns)), *rows]) + "\n")
 
 
 def _replace_text(path: Path, text: str) -> None:

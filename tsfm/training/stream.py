@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 from torch.utils.data import IterableDataset
 
 from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.windows import WindowBatch, chunk_batches
 
+Batch = TypeVar("Batch")
 
-class CorpusStream(IterableDataset[WindowBatch]):
-    """Batches of step `first_step`, `first_step + 1`, ...; each depends on seed and step alone.
+
+class ChunkStream(IterableDataset[Batch]):
+    """Batches of step `first_step`, `first_step + 1`, ..., which are made in chunks.
+
+    Parameters
+    ----------
+    make
+        Gives the batches of a chunk by its number, from 0; they depend on that alone.
+    steps_per_chunk
+        How many it gives.
+    first_step
+        Step to start at; the chunk around it is generated again.
+    """
+
+    def __init__(
+        self, make: Callable[[int], Sequence[Batch]], steps_per_chunk: int, first_step: int = 0
+    ) -> None:
+        self.make = make
+        self.steps_per_chunk = steps_per_chunk
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[Batch]:
+        chunk, skip = divmod(self.first_step, self.steps_per_chunk)
+        while True:
+            yield from self.make(chunk)[skip:]
+            chunk, skip = chunk + 1, 0
+
+
+class CorpusStream(ChunkStream[WindowBatch]):
+    """Windows to forecast in; each batch depends on seed and step alone.
 
     Parameters
     ----------
@@ -20,7 +51,7 @@ class CorpusStream(IterableDataset[WindowBatch]):
     seed
         Seed of the run.
     first_step
-        Step to start at; the chunk around it is generated again.
+        Step to start at.
     device
         Where to generate.
     """
@@ -28,13 +59,5 @@ class CorpusStream(IterableDataset[WindowBatch]):
     def __init__(
         self, recipe: Recipe, seed: int, first_step: int = 0, device: str = "cpu"
     ) -> None:
-        self.recipe = recipe
-        self.seed = seed
-        self.first_step = first_step
-        self.device = device
-
-    def __iter__(self) -> Iterator[WindowBatch]:
-        chunk, skip = divmod(self.first_step, self.recipe.steps_per_chunk)
-        while True:
-            yield from chunk_batches(self.recipe, self.seed, chunk, self.device)[skip:]
-            chunk, skip = chunk + 1, 0
+        make = partial(chunk_batches, recipe, seed, device=device)
+        super().__init__(make, recipe.steps_per_chunk, first_step)

@@ -1,0 +1,119 @@
+"""The task of detecting anomalies: per-step labels and the clean course of synthetic series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsfm.datasets.labelled_windows import LabelledWindowBatch, labelled_batches
+from tsfm.models.detecting import DetectingNetwork, standardised
+from tsfm.training.detect_config import DetectionLoss, PretrainDetectorConfig
+from tsfm.training.detect_validation import validate_detector
+from tsfm.training.stream import ChunkStream
+from tsfm.training.task import Scores, Task
+
+
+def detection_loss(
+    network: DetectingNetwork, batch: LabelledWindowBatch, weights: DetectionLoss
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a batch, the sum of what a detector is to learn.
+
+    - *label*: binary cross-entropy of the steps the network sees, with label smoothing and a focal
+      weight (Lin et al., arXiv 1708.02002) that spends less on steps which are clear. Steps that
+      are missing, hidden or outside of the window are no normal steps: they do not count.
+    - *hidden*, *seen*: Huber loss of the reconstruction in scaled units. Its target is the course
+      without anomaly, so that the network learns what should be there and not to copy what is.
+      Steps that are hidden or missing count as *hidden*, the others lightly as *seen*.
+    - *kind*: cross-entropy of the type, at the anomalous steps that the network sees.
+
+    Windows are put on their scale as at inference, by what the network sees of them.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    batch
+        Windows with missing values as NaN.
+    weights
+        Weights of the parts.
+
+    Returns
+    -------
+    tuple
+        The weighted sum, a scalar, and the parts by name.
+    """
+    covered = batch.hidden.repeat_interleave(network.config.patch_length, dim=-1)
+    seen = torch.isfinite(batch.values) & ~covered
+    inside = torch.isfinite(batch.expected)
+    z, scale = standardised(batch.values, seen)
+    answer = network(z, seen)
+    expected = torch.where(inside, batch.expected, 0).flatten(0, 1)
+    target = scale.forward(expected).view(z.shape)
+    off = F.huber_loss(answer.expected, target, reduction="none")
+    parts = {
+        "label": _mean(_label_loss(answer.logit, batch.labels, weights), seen),
+        "hidden": _mean(off, inside & ~seen),
+        "seen": _mean(off, seen),
+    }
+    total = parts["label"] + weights.hidden_weight * parts["hidden"]
+    total = total + weights.seen_weight * parts["seen"]
+    if weights.kind_weight and network.config.kinds:
+        marked = seen & batch.labels & (batch.kind > 0)
+        logits = network.kind_logits(answer.state[marked])
+        wrong = F.cross_entropy(logits, batch.kind[marked].long() - 1, reduction="sum")
+        parts["kind"] = wrong / marked.sum().clamp_min(1)
+        total = total + weights.kind_weight * parts["kind"]
+    return total, {name: part.detach() for name, part in parts.items()}
+
+
+def _label_loss(logit: Tensor, labels: Tensor, weights: DetectionLoss) -> Tensor:
+    """Focal cross-entropy of every step, of the shape of `logit`."""
+    label = labels.to(logit.dtype)
+    smooth = label * (1 - weights.smoothing) + weights.smoothing / 2
+    loss = F.binary_cross_entropy_with_logits(logit, smooth, reduction="none")
+    if weights.focal:
+        loss = loss * (logit.sigmoid() - label).abs() ** weights.focal
+    return loss * (1 + (weights.positive_weight - 1) * label)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the counted values; 0 if there are none."""
+    return torch.where(counted, values, 0).sum() / counted.sum().clamp_min(1)
+
+
+@dataclass(frozen=True)
+class Detecting(Task):
+    """Learn which steps are out of line with their own context.
+
+    Parameters
+    ----------
+    config
+        The run.
+    """
+
+    config: PretrainDetectorConfig
+
+    def network(self) -> DetectingNetwork:
+        """A fresh network."""
+        return DetectingNetwork(self.config.model)
+
+    def batches(self, first_step: int) -> ChunkStream[LabelledWindowBatch]:
+        """Labelled windows from a step on."""
+        config = self.config
+        patch = config.model.patch_length
+        make = partial(labelled_batches, config.recipe, config.windows, patch, config.seed)
+        return ChunkStream(make, config.windows.steps_per_chunk, first_step)
+
+    def loss(
+        self, network: DetectingNetwork, batch: LabelledWindowBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`detection_loss` with the run's weights."""
+        return detection_loss(network, batch, self.config.loss)
+
+    def validate(self, network: DetectingNetwork) -> Scores:
+        """Ranking, recall by type and false alarms on held-out windows."""
+        return validate_detector(network, self.config.recipe)

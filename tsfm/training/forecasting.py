@@ -1,0 +1,78 @@
+"""The task of forecasting: pinball loss on windows of the synthetic corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsfm.datasets.windows import WindowBatch
+from tsfm.models.network import ForecastingNetwork
+from tsfm.models.scaler import Scale
+from tsfm.training.config import PretrainConfig
+from tsfm.training.stream import CorpusStream
+from tsfm.training.task import Scores, Task
+from tsfm.training.validation import validate
+
+
+def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
+    """Mean pinball loss of a batch, in units of each row's naive error.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    batch
+        Windows with missing values as NaN.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    observed = torch.isfinite(batch.values)
+    patch = network.config.tokenizer.patch_length
+    known = observed & ~batch.hidden.repeat_interleave(patch, dim=1)
+    context = batch.values.shape[1] - batch.prediction_length
+    scale = Scale.of(batch.values[:, :context], known[:, :context])
+    z = torch.where(observed, scale.forward(batch.values), 0)
+    return network.loss(z, observed, batch.prediction_length, batch.hidden).mean()
+
+
+@dataclass(frozen=True)
+class Forecasting(Task):
+    """Learn quantiles of what comes next.
+
+    Parameters
+    ----------
+    config
+        The run.
+    """
+
+    config: PretrainConfig
+
+    def network(self) -> ForecastingNetwork:
+        """A fresh network."""
+        return ForecastingNetwork(self.config.model)
+
+    def batches(self, first_step: int) -> CorpusStream:
+        """Windows of the corpus from a step on."""
+        return CorpusStream(self.config.recipe, self.config.seed, first_step)
+
+    def loss(
+        self, network: ForecastingNetwork, batch: WindowBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`training_loss`, in one part."""
+        return training_loss(network, batch), {}
+
+    def validate(self, network: ForecastingNetwork) -> Scores:
+        """Scaled CRPS and coverage on held-out series of every family."""
+        scores = validate(network, self.config.recipe)
+        rows: list[tuple[str, ...]] = [
+            (s.name, s.group, f"{s.loss:.5f}", f"{s.coverage:.4f}") for s in scores
+        ]
+        metrics = {score.name: score.loss for score in scores}
+        metrics["mean"] = sum(s.loss for s in scores) / len(scores)
+        metrics["coverage"] = sum(s.coverage for s in scores) / len(scores)
+        return Scores(("family", "group", "scaled_crps", "coverage_80"), rows, metrics)

@@ -13,7 +13,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEAVES = {"config", ""}  # the plain-value helpers, and the version in __init__
 FRONT = {
+    "anomalies",
     "arguments",
+    "detector",
     "finetuning",
     "forecaster",
     "inference",
@@ -23,6 +25,7 @@ FRONT = {
     "scoring",
     "shortcuts",
     "streaming",
+    "surprise",
     "token_plot",
     "tokenization",
 }
@@ -43,7 +46,7 @@ MAY_IMPORT = {
 HEAVY = {  # distributions that only some rooms may import
     "lightning": {"training"},
     "gluonts": {"evaluation", "adapters"},
-    "matplotlib": {"plotting", "token_plot", "datasets", "evaluation", "cli"},
+    "matplotlib": {"anomalies", "plotting", "token_plot", "datasets", "evaluation", "cli"},
     "pandas": {*FRONT, "frames", "evaluation", "adapters", "cli"},
     "ray": set(),
     "fastapi": set(),

@@ -22,9 +22,10 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_forecaster_loads_neither_torch_nor_matplotlib() -> None:
+def test_the_estimators_load_neither_torch_nor_matplotlib() -> None:
     code = (
         "import sys, tsfm; tsfm.Forecaster, tsfm.forecast; "
+        "tsfm.AnomalyDetector, tsfm.detect_anomalies; "
         "sys.exit(' '.join({'torch', 'matplotlib'} & set(sys.modules)) or None)"
     )
     done = subprocess.run(
@@ -36,6 +37,8 @@ def test_the_forecaster_loads_neither_torch_nor_matplotlib() -> None:
 def test_public_names() -> None:
     assert set(tsfm.__all__) <= set(dir(tsfm))
     assert tsfm.Forecaster.__module__ == "tsfm.forecaster"
+    assert tsfm.AnomalyDetector.__module__ == "tsfm.detector"
     assert callable(tsfm.forecast)
+    assert callable(tsfm.detect_anomalies)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = tsfm.nothing

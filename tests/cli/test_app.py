@@ -16,6 +16,7 @@ from tsfm.cli.errors import PoliteGroup, translate
 COMMANDS = [
     [],
     ["forecast"],
+    ["detect"],
     ["pretrain"],
     ["corpus"],
     ["corpus", "preview"],

@@ -8,7 +8,9 @@ import typer
 
 from tsfm import __version__
 from tsfm.cli import (
+    calibrate,
     corpus,
+    detect,
     doctor,
     evaluate,
     finetune,
@@ -53,7 +55,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Forecast the series in a table, without training, offline.
+    """Forecast the series in a table, or find what is wrong in them, without training, offline.
 
     A small pretrained model reads the past of every series and answers with
     quantiles of its future. Start here:
@@ -63,6 +65,7 @@ def root(
 
 
 app.command("forecast", epilog=forecast.EPILOG)(forecast.forecast)
+app.command("detect", epilog=detect.EPILOG)(detect.detect)
 app.command("finetune", epilog=finetune.EPILOG)(finetune.finetune)
 app.command("pretrain", epilog=pretrain.EPILOG)(pretrain.pretrain)
 app.command("tokenize", epilog=tokenize.EPILOG)(tokenize.tokenize)
@@ -70,4 +73,5 @@ app.command("models", epilog=models.EPILOG)(models.models)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(corpus.app, name="corpus")
 evaluate.app.command("longterm", epilog=longterm.EPILOG)(longterm.longterm)
+evaluate.app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")

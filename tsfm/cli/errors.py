@@ -24,7 +24,8 @@ _QUOTED = r"'[^']*'|\"[^\"]*\""
 
 ARGUMENT = re.compile(
     r"\b(id_col|timestamp_col|target_col|freq|on_gaps|on_duplicates|prediction_length"
-    r"|device|batch_size|mode)="
+    r"|device|batch_size|mode|contamination|alpha|threshold|aggregation|min_segment|merge_gap"
+    r"|context_length|delay)="
     rf"({_QUOTED}|[\w.-]*\w|)((?:(?:, | or )(?:{_QUOTED}))*)"
 )
 """A library argument with its value and the other values, as error messages advise them."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from tsfm.evaluation.anomaly_baselines import Detector
     from tsfm.evaluation.anomaly_report import TsbReport
     from tsfm.evaluation.nab import NabReport
     from tsfm.evaluation.report import EvaluationReport
@@ -53,6 +54,11 @@ and Standard-F1 look at single steps. The JSON holds all nine measures.
 sub-pca, abs-diff, abs-deviation, z-score, rolling-z-score,
 windowed-gaussian, random. A detector has to beat them to be of use.
 
+[bold]Detectors[/bold]
+
+--model scores a checkpoint of `tsfm pretrain` instead. Of several channels
+the highest score of a step counts, unless --aggregation says otherwise.
+
 [bold]Examples[/bold]
 
 The strongest baseline on 55 univariate series, details in a file:
@@ -63,6 +69,11 @@ Several channels, only the series whose names hold MSL:
 
   tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
 --baseline abs-diff --series MSL
+
+A detector of your own, by the mean of the three highest channel scores:
+
+  tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
+--model runs/detector --aggregation 3
 """
 
 EPILOG_NAB = """\
@@ -127,8 +138,22 @@ Protocol = Annotated[
 Variates = Annotated[
     Literal["univariate", "multivariate"], typer.Option(help="Which of the two files.")
 ]
-Baseline = Annotated[str, typer.Option(help="Scorer by name; the list is below.")]
-NabBaseline = Annotated[str, typer.Option(help="Scorer by name, as in tsfm evaluate tsb.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(help="Scorer by name; the list is below.", show_default="sub-pca"),
+]
+NabBaseline = Annotated[
+    str | None,
+    typer.Option(
+        help="Scorer by name, as in tsfm evaluate tsb.", show_default="windowed-gaussian"
+    ),
+]
+DetectorModel = Annotated[
+    str | None, typer.Option(help="Score this detector, by name or folder, instead.")
+]
+Aggregation = Annotated[
+    str, typer.Option(help="Of --model: max, mean, or k for the mean of the k highest channels.")
+]
 SeriesNames = Annotated[
     str | None, typer.Option("--series", metavar="REGEX", help="Only series this finds.")
 ]
@@ -216,18 +241,21 @@ def tsb(
     data: AnomalyData,
     protocol: Protocol,
     variates: Variates = "univariate",
-    baseline: Baseline = "sub-pca",
+    baseline: Baseline = None,
+    model: DetectorModel = None,
+    aggregation: Aggregation = "max",
     series: SeriesNames = None,
     out: JsonOut = None,
+    device: Device = "auto",
     progress: Progress = True,
 ) -> None:
     """Score anomalies on TSB-AD and print the table beside published methods."""
-    from tsfm.evaluation.anomaly_baselines import scorer_named
     from tsfm.evaluation.tsb import evaluate
 
+    scorer = _anomaly_scorer(baseline, model, aggregation, device, default="sub-pca")
     _finish(
         lambda: evaluate(
-            scorer_named(baseline),
+            scorer,
             data,
             protocol=protocol,
             variates=variates,
@@ -241,16 +269,36 @@ def tsb(
 @app.command("nab", epilog=EPILOG_NAB)
 def nab(
     data: AnomalyData,
-    baseline: NabBaseline = "windowed-gaussian",
+    baseline: NabBaseline = None,
+    model: DetectorModel = None,
     series: SeriesNames = None,
     out: JsonOut = None,
+    device: Device = "auto",
     progress: Progress = True,
 ) -> None:
     """Score anomalies on NAB's files under its three profiles."""
-    from tsfm.evaluation.anomaly_baselines import scorer_named
     from tsfm.evaluation.nab import evaluate
 
-    _finish(lambda: evaluate(scorer_named(baseline), data, series=series, progress=progress), out)
+    scorer = _anomaly_scorer(baseline, model, "max", device, default="windowed-gaussian")
+    _finish(lambda: evaluate(scorer, data, series=series, progress=progress), out)
+
+
+def _anomaly_scorer(
+    baseline: str | None, model: str | None, aggregation: str, device: str, *, default: str
+) -> Detector:
+    """The baseline or the trained detector that flags name."""
+    from tsfm.evaluation.anomaly_baselines import scorer_named
+
+    if model is None:
+        return scorer_named(baseline or default)
+    if baseline is not None:
+        raise typer.BadParameter("give --baseline or --model, not both")
+    if not (aggregation.isdigit() and int(aggregation)) and aggregation not in ("max", "mean"):
+        raise ValueError(f"--aggregation {aggregation}: use max, mean or a number of channels")
+    from tsfm.evaluation.detector_scorer import model_scorer
+
+    how: Any = int(aggregation) if aggregation.isdigit() else aggregation
+    return model_scorer(model, aggregation=how, device=device)
 
 
 def _finish(

@@ -150,7 +150,7 @@ def warn_unused(frame: pd.DataFrame, layout: Layout) -> None:
     unused = [c for c in frame.columns if c not in used]
     if unused:
         warn(
-            f"Not used: {some(unused)}. Each series is forecast from its own past alone. Name the "
+            f"Not used: {some(unused)}. Of each series only the target is read. Name the "
             "target with target_col=, or drop what is not needed to silence this warning.",
             UnusedColumnWarning,
         )

@@ -1,0 +1,1 @@
+"""What stands behind `AnomalyDetector`: thresholds, segments, answers, streams, pictures."""

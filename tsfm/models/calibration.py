@@ -1,0 +1,243 @@
+"""How high a detector scores where nothing is wrong: the table behind default thresholds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsfm.config import from_dict, to_dict
+
+Array = NDArray[np.float64]
+
+FILE = "calibration.json"
+"""Where it lies, beside a checkpoint's `config.json`."""
+
+FORMAT_VERSION = 1
+FALSE_ALARMS = 0.01
+"""Share of clean series that the default threshold lets raise anything."""
+
+_LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001,
+           0.0005, 0.0002, 0.0001, 0.00005, 0.00002, 0.00001)  # fmt: skip
+_TAIL_SHARE = 0.2
+_TAIL_COUNT = 2_000
+"""The tail is fitted to at most this share and this number of the highest scores."""
+_HEAVIEST = 0.5
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Upper tail of scores: tabulated, and beyond the table a generalised Pareto tail.
+
+    Parameters
+    ----------
+    n
+        Numbers it was made of.
+    levels
+        Tail probabilities, falling.
+    values
+        Score that a further number like these exceeds with at most that probability, rising.
+    shape, scale
+        Tail beyond the last value: `p (1 + shape (x - value) / scale) ** (-1 / shape)`;
+        exponential for `shape` 0.
+    """
+
+    n: int
+    levels: tuple[float, ...]
+    values: tuple[float, ...]
+    shape: float
+    scale: float
+
+    @classmethod
+    def of(cls, scores: ArrayLike) -> Distribution:
+        """Tabulate finite scores.
+
+        The value at level p is the k-th highest of n scores, k = floor(p (n + 1)): a further
+        score exchangeable with them exceeds it with a probability of k / (n + 1) at most. Levels
+        that only the highest score reaches are left to the tail, which is fitted by
+        probability-weighted moments (Hosking and Wallis 1987) and never lighter than exponential.
+
+        Raises
+        ------
+        ValueError
+            Fewer than 20 scores.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> found = Distribution.of(rng.exponential(size=9_999))
+        >>> round(found.quantile(0.01), 1), found.survival(np.array([0.0, 1e9])).tolist()
+        (4.6, [1.0, 0.0001])
+        """
+        ranked = np.sort(np.asarray(scores, dtype=np.float64)[np.isfinite(scores)])[::-1]
+        n = len(ranked)
+        if n < 20:
+            raise ValueError(f"A distribution needs at least 20 finite scores, got {n}.")
+        levels = [p for p in _LEVELS if math.floor(p * (n + 1)) >= 2]
+        values = [float(ranked[math.floor(p * (n + 1)) - 1]) for p in levels]
+        count = min(_TAIL_COUNT, max(10, int(_TAIL_SHARE * n)))
+        start = ranked[count]
+        shape, scale = _pareto(ranked[:count][::-1] - start)
+        scale += shape * (values[-1] - float(start)) if values[-1] > start else 0.0
+        return cls(n, tuple(levels), tuple(values), shape, max(scale, 1e-9))
+
+    def quantile(self, probability: float) -> float:
+        """Score exceeded with a probability; beyond the table by the tail."""
+        if probability < self.levels[-1]:
+            ratio = math.log(self.levels[-1] / max(probability, 1e-300))
+            growth = math.expm1(self.shape * ratio) / self.shape if self.shape else ratio
+            return self.values[-1] + self.scale * growth
+        at = np.interp(-math.log(probability), -np.log(self.levels), self.values)
+        return float(at)
+
+    def survival(self, scores: Array) -> Array:
+        """Probability that a score like these is as high; 1 / (n + 1) at least."""
+        excess = np.maximum(scores - self.values[-1], 0) / self.scale
+        beyond = np.log1p(self.shape * excess) / self.shape if self.shape else excess
+        table = np.interp(scores, self.values, np.log(self.levels), left=0.0)
+        p = np.exp(np.where(scores > self.values[-1], np.log(self.levels[-1]) - beyond, table))
+        return np.asarray(np.where(np.isnan(scores), np.nan, np.maximum(p, 1 / (self.n + 1))))
+
+
+def _pareto(excess: Array) -> tuple[float, float]:
+    """Shape and scale of a generalised Pareto tail, from excesses in rising order."""
+    n = len(excess)
+    mean = float(excess.mean())
+    if not mean > 0:
+        return 0.0, 1e-9
+    weighted = float((excess * (1 - (np.arange(1, n + 1) - 0.35) / n)).mean())
+    shape = min(max(2 - mean / max(mean - 2 * weighted, 1e-12), 0.0), _HEAVIEST)
+    return shape, mean * (1 - shape)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores of clean series of several lengths, read in one way.
+
+    Parameters
+    ----------
+    causal, delay
+        Whether steps were judged without what follows, but for `delay` steps.
+    lengths
+        Steps per series, rising.
+    steps, maxima
+        Of each length: the scores of single steps, and the highest score of each series.
+    """
+
+    causal: bool
+    delay: int
+    lengths: tuple[int, ...]
+    steps: tuple[Distribution, ...]
+    maxima: tuple[Distribution, ...]
+
+    @classmethod
+    def of(cls, scores: dict[int, Array], *, causal: bool = False, delay: int = 0) -> Table:
+        """Tabulate scores of clean series, [n, length] for each length."""
+        lengths = tuple(sorted(scores))
+        steps = tuple(Distribution.of(scores[length].ravel()) for length in lengths)
+        maxima = tuple(Distribution.of(np.nanmax(scores[length], axis=1)) for length in lengths)
+        return cls(causal, delay, lengths, steps, maxima)
+
+    def threshold(
+        self, length: int, n_channels: int = 1, false_alarms: float = FALSE_ALARMS
+    ) -> float:
+        """Score that at most a share of clean series of a length exceeds anywhere.
+
+        Between the lengths of the table it is interpolated over their logarithm. A series of m
+        times the longest length counts as m series, as do m channels: the share is divided by m.
+        """
+        share = false_alarms / (n_channels * self._times(length))
+        return float(self._mix(length, [one.quantile(share) for one in self.maxima]))
+
+    def step_threshold(self, probability: float, length: int, n_channels: int = 1) -> float:
+        """Score that a clean step exceeds with a probability."""
+        share = probability / n_channels
+        return float(self._mix(length, [one.quantile(share) for one in self.steps]))
+
+    def p_values(self, scores: Array, length: int, n_channels: int = 1) -> Array:
+        """Probability that a clean step of a series of a length scores as high."""
+        logs = [np.log(one.survival(scores)) for one in self.steps]
+        p: Array = np.minimum(1.0, n_channels * np.exp(self._mix(length, logs)))
+        return p
+
+    def peak_p_value(self, peak: float, length: int, n_channels: int = 1) -> float:
+        """Probability that a clean series of a length has a peak as high."""
+        logs = [math.log(one.survival(np.asarray(peak))) for one in self.maxima]
+        return min(1.0, n_channels * self._times(length) * math.exp(self._mix(length, logs)))
+
+    def _times(self, length: int) -> float:
+        return max(1.0, length / self.lengths[-1])
+
+    def _mix(self, length: int, values: Sequence[Any]) -> Any:
+        """What holds at a length, from what holds at those of the table."""
+        place = np.interp(np.log(length), np.log(self.lengths), np.arange(len(self.lengths)))
+        low = int(place)
+        if low + 1 >= len(values):
+            return values[low]
+        share = float(place) - low
+        return values[low] * (1 - share) + values[low + 1] * share
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a detector's scores on clean series.
+
+    Parameters
+    ----------
+    tables
+        One per way of reading.
+    recipe
+        Name of the corpus whose clean series were scored.
+    seed
+        Seed of the draws.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> table = Table.of({n: rng.normal(size=(200, n)) for n in (16, 64)})
+    >>> known = Calibration((table,), "noise", 0).table()
+    >>> known.threshold(16) < known.threshold(32) < known.threshold(10_000)
+    True
+    """
+
+    tables: tuple[Table, ...]
+    recipe: str
+    seed: int
+
+    def table(self, *, causal: bool = False, delay: int = 0) -> Table | None:
+        """The table of a way of reading; of causal ones that of the longest delay up to this."""
+        fitting = [one for one in self.tables if one.causal == causal and one.delay <= delay]
+        return max(fitting, key=lambda one: one.delay, default=None)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `calibration.json` into a checkpoint's folder."""
+        values = {"format_version": FORMAT_VERSION, **to_dict(self)}
+        text = json.dumps(values, indent=None, separators=(",", ":"))
+        (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Calibration | None:
+        """Read what `save` wrote; None if there is nothing.
+
+        Raises
+        ------
+        ValueError
+            It was written by a newer version, or has unknown keys.
+        """
+        file = Path(folder) / FILE
+        if not file.is_file():
+            return None
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = values.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"{file} has format_version {version}, this package reads {FORMAT_VERSION}. "
+                "Install the version of the package that wrote it."
+            )
+        return from_dict(cls, values)

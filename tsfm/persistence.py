@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _PARAMETERS = "forecaster.json"
-_MODEL = "model"
+MODEL = "model"
+"""Folder of the model in that of an estimator."""
 _MODEL_FILES = ("config.json", "model.safetensors", "README.md")
 
 
@@ -29,10 +31,12 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     TypeError
         The model is an object without `save_pretrained`, or a parameter cannot be written as JSON.
     """
+    from tsfm.models.hub import resolve
+
     folder.mkdir(parents=True, exist_ok=True)
     parameters = forecaster.get_params(deep=False)
     parameters["quantile_levels"] = list(check_levels(forecaster.quantile_levels))
-    parameters["model"] = _save_model(forecaster.model, folder)
+    parameters["model"] = save_model(forecaster.model, folder, resolve)
     parameters["freq"] = getattr(forecaster.freq, "freqstr", forecaster.freq)
     try:
         text = json.dumps({"format_version": FORMAT_VERSION, "parameters": parameters}, indent=1)
@@ -57,37 +61,83 @@ def load_forecaster(folder: Path) -> tuple[dict[str, Any], Panel | None]:
     ValueError
         It was written by a newer version.
     """
-    file = folder / _PARAMETERS
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no {_PARAMETERS}; give a folder written by Forecaster.save."
-        )
-    entry = json.loads(file.read_text(encoding="utf-8"))
-    if entry["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{file} has format_version {entry['format_version']}, this package reads "
-            f"{FORMAT_VERSION}. Install the "
-            "version of the package that wrote it."
-        )
+    entry = read_entry(folder, _PARAMETERS, FORMAT_VERSION, "Forecaster.save")
     parameters: dict[str, Any] = entry["parameters"]
     parameters["quantile_levels"] = tuple(parameters["quantile_levels"])
-    if parameters["model"] is None:
-        parameters["model"] = str(folder / _MODEL)
     return parameters, load_panel(folder) if (folder / SCHEMA).is_file() else None
 
 
-def _save_model(model: Any, folder: Path) -> str | None:
-    """Name of a shipped model, or None after copying the model into the folder."""
+def read_entry(folder: Path, name: str, version: int, writer: str) -> dict[str, Any]:
+    """What a folder says of the estimator that was saved in it.
+
+    Parameters
+    ----------
+    folder, name
+        The folder, and the file in it.
+    version
+        Format version that is read.
+    writer
+        What writes such folders, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It has another format version.
+    """
+    file = folder / name
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} holds no {name}; give a folder written by {writer}.")
+    entry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if entry["format_version"] != version:
+        raise ValueError(
+            f"{file} has format_version {entry['format_version']}, this package reads {version}. "
+            "Install the version of the package that wrote it."
+        )
+    if entry["parameters"]["model"] is None:
+        entry["parameters"]["model"] = str(folder / MODEL)
+    return entry
+
+
+def save_model(
+    model: Any, folder: Path, find: Callable[[str | Path], Path], also: Sequence[str] = ()
+) -> str | None:
+    """Write the model of an estimator beside it, unless it shipped.
+
+    Parameters
+    ----------
+    model
+        A name, a folder, or an object with a `save_pretrained` method.
+    folder
+        Of the estimator; the model goes to `model` in it.
+    find
+        From a name or folder to the folder of the model.
+    also
+        Files to copy besides configuration, weights and card.
+
+    Returns
+    -------
+    str or None
+        Name of a shipped model; None for one that was written.
+
+    Raises
+    ------
+    TypeError
+        The model is an object without that method.
+    """
+    target = folder / MODEL
     if isinstance(model, str | Path):
-        from tsfm.models.hub import list_models, resolve
+        from tsfm.models.hub import list_models
 
         if str(model) in {info.name for info in list_models()}:
             return str(model)
-        source, target = resolve(model), folder / _MODEL
+        source = find(model)
         if source.resolve() != target.resolve():
-            target.mkdir(exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
             for file in source.iterdir():  # not the state and logs of a training run
-                if file.name in _MODEL_FILES:
+                if file.name in (*_MODEL_FILES, *also):
                     shutil.copyfile(file, target / file.name)
         return None
     save = getattr(model, "save_pretrained", None)
@@ -95,5 +145,5 @@ def _save_model(model: Any, folder: Path) -> str | None:
         raise TypeError(
             f"model={type(model).__name__} has no save_pretrained method, so it cannot be saved."
         )
-    save(folder / _MODEL)
+    save(target)
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from tsfm.anomalies.streaming import Watch
 from tsfm.anomalies.thresholds import Reference
 from tsfm.frames.storage import ARRAYS, SCHEMA, load_panel, save_panel
 from tsfm.models import calibration
+from tsfm.persistence import MODEL, read_entry, save_model
 
 if TYPE_CHECKING:
     from tsfm.detector import AnomalyDetector
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _DETECTOR = "detector.json"
 _SCORES = "scores.npz"
-_MODEL = "model"
-_MODEL_FILES = ("config.json", "model.safetensors", "README.md", calibration.FILE)
 
 
 def save_detector(detector: AnomalyDetector, folder: Path) -> None:
@@ -66,20 +64,8 @@ def load_state(folder: Path) -> tuple[dict[str, Any], Callable[[AnomalyDetector]
     ValueError
         It was written by a newer version.
     """
-    file = folder / _DETECTOR
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no {_DETECTOR}; give a folder written by AnomalyDetector.save."
-        )
-    entry = json.loads(file.read_text(encoding="utf-8"))
-    if entry["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"{file} has format_version {entry['format_version']}, this package reads "
-            f"{FORMAT_VERSION}. Install the version of the package that wrote it."
-        )
+    entry = read_entry(folder, _DETECTOR, FORMAT_VERSION, "AnomalyDetector.save")
     parameters: dict[str, Any] = entry["parameters"]
-    if parameters["model"] is None:
-        parameters["model"] = str(folder / _MODEL)
 
     def restore(detector: AnomalyDetector) -> None:
         if (folder / SCHEMA).is_file():
@@ -125,27 +111,10 @@ def _plain(value: Any) -> Any:
 
 
 def _save_model(model: Any, folder: Path) -> str | None:
-    """Name of a shipped detector, or None after copying the model into the folder."""
-    if isinstance(model, str | Path):
-        from tsfm.models.hub import list_models
-
-        if str(model) in {info.name for info in list_models()}:
-            return str(model)
-        source, target = find_detector(model), folder / _MODEL
-        if source.resolve() != target.resolve():
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            for file in source.iterdir():  # not the state and logs of a training run
-                if file.name in _MODEL_FILES:
-                    shutil.copyfile(file, target / file.name)
-        return None
-    save = getattr(model, "save_pretrained", None)
-    if save is None:
-        raise TypeError(
-            f"model={type(model).__name__} has no save_pretrained method, so it cannot be saved."
-        )
-    save(folder / _MODEL)
-    known = load_detector(model).calibration
-    if known is not None:
-        known.save(folder / _MODEL)
-    return None
+    """Name of a shipped detector, or None after writing it, with its calibration."""
+    name = save_model(model, folder, find_detector, also=(calibration.FILE,))
+    if not isinstance(model, str | Path):
+        known = load_detector(model).calibration
+        if known is not None:
+            known.save(folder / MODEL)
+    return name

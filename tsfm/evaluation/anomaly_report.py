@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tsfm.evaluation.anomaly_metrics import MEASURES
-from tsfm.evaluation.report import _columns, _count, _round
+from tsfm.evaluation.report import columns_text, counted, rounded
 
 SHOWN = ("VUS-PR", "AUC-PR", "VUS-ROC", "Standard-F1")
 """Measures of the tables, where they were measured; JSON holds all."""
@@ -126,7 +126,7 @@ class TsbReport:
         place = f" (places {rank} of {of} under this protocol)" if of > 1 else ""
         return (
             f"{self.detector} on TSB-AD {self.variates}, protocol {self.protocol}, "
-            f"{_count(len(self.files), 'file')}: {scores}{place}; {self.seconds:.1f} s"
+            f"{counted(len(self.files), 'file')}: {scores}{place}; {self.seconds:.1f} s"
         )
 
     def table(self, *, per_file: bool = True) -> str:
@@ -160,7 +160,7 @@ class TsbReport:
             body.append([*cells, row.protocol, *self._cells(row.means)])
         title = "Beside published methods, by VUS-PR; ranked within one protocol\n"
         head = ["", "#", "method", "protocol", *self._shown()]
-        return title + _columns(head, body, left=(0, 2, 3))
+        return title + columns_text(head, body, left=(0, 2, 3))
 
     def _collections(self) -> str:
         groups = self._by_dataset()
@@ -168,7 +168,7 @@ class TsbReport:
             [name, str(len(rows)), *self._cells(_means(rows))] for name, rows in groups.items()
         ]
         body.append(["all", str(len(self.files)), *self._cells(self.means)])
-        return _columns(["dataset", "files", *self._shown()], body, left=(0,))
+        return columns_text(["dataset", "files", *self._shown()], body, left=(0,))
 
     def _files(self) -> str:
         body = [
@@ -183,7 +183,7 @@ class TsbReport:
             for row in self.files
         ]
         head = ["file", "steps", "anomalous", "W", *self._shown(), "s"]
-        return _columns(head, body, left=(0,))
+        return columns_text(head, body, left=(0,))
 
     def _cells(self, measures: dict[str, float]) -> list[str]:
         return [f"{measures[name]:.4f}" if name in measures else "" for name in self._shown()]
@@ -237,4 +237,4 @@ def _means(rows: Sequence[FileScore]) -> dict[str, float]:
 
 
 def _rounded(measures: dict[str, float]) -> dict[str, float | None]:
-    return {name: _round(value) for name, value in measures.items()}
+    return {name: rounded(value) for name, value in measures.items()}

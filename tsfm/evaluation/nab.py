@@ -32,7 +32,7 @@ from tsfm.evaluation.anomaly_baselines import Detector
 from tsfm.evaluation.anomaly_metrics import BoolArray, FloatArray, IntArray, label_runs
 from tsfm.evaluation.anomaly_report import write_json
 from tsfm.evaluation.provenance import describe_run
-from tsfm.evaluation.report import _columns
+from tsfm.evaluation.report import columns_text
 from tsfm.evaluation.tsb import LabelledSeries, detector_name, read_table, run_detector
 
 FILE = "nab_original"
@@ -123,7 +123,7 @@ class NabReport:
         ]
         return (
             f"{self.detector} on NAB, {self.n_files} files, best threshold over all files per "
-            f"profile; {self.seconds:.1f} s\n\n{_columns(head, body, left=(0,))}"
+            f"profile; {self.seconds:.1f} s\n\n{columns_text(head, body, left=(0,))}"
         )
 
     def to_json(self, path: str | Path) -> None:

@@ -142,8 +142,8 @@ class EvaluationReport:
 
     def summary(self) -> str:
         """One line: model, headline, place, coverage, seconds."""
-        configs = _count(len(self.scores), "configuration")
-        windows = _count(sum(score.n_windows for score in self.scores), "window")
+        configs = counted(len(self.scores), "configuration")
+        windows = counted(sum(score.n_windows for score in self.scores), "window")
         covered = [score.coverage for score in self.scores]
         low, high = min(covered), max(covered)
         place = ""
@@ -184,7 +184,7 @@ class EvaluationReport:
             for rank, (crps, mase, name, own) in enumerate(rows, start=1)
         ]
         note = "" if self.complete else " (only some windows scored here: not comparable)"
-        return f"Beside other models{note}, by CRPS\n" + _columns(
+        return f"Beside other models{note}, by CRPS\n" + columns_text(
             ["", "#", "model", "MASE", "CRPS"], body, left=(0, 2)
         )
 
@@ -204,7 +204,9 @@ class EvaluationReport:
             ]
             for name, rows in terms.items()
         ]
-        return _columns(["term", "configs", "MASE rel", "CRPS rel", "cover80"], body, left=(0,))
+        return columns_text(
+            ["term", "configs", "MASE rel", "CRPS rel", "cover80"], body, left=(0,)
+        )
 
     def _configs(self) -> str:
         body = [
@@ -232,7 +234,7 @@ class EvaluationReport:
             "cover80",
             "s",
         ]
-        return _columns(head, body, left=(0,))
+        return columns_text(head, body, left=(0,))
 
     def to_dict(self) -> dict[str, object]:
         """Everything the report holds, JSON-ready, metrics rounded to six significant digits."""
@@ -242,9 +244,9 @@ class EvaluationReport:
             "mode": self.mode,
             "engine": self.engine,
             "headline": {
-                "mase": _round(self.mase),
-                "crps": _round(self.crps),
-                "coverage80": _round(self.coverage),
+                "mase": rounded(self.mase),
+                "crps": rounded(self.crps),
+                "coverage80": rounded(self.coverage),
                 "n_configs": len(self.scores),
                 "n_windows": sum(score.n_windows for score in self.scores),
                 "all_windows": self.complete,
@@ -257,11 +259,11 @@ class EvaluationReport:
                     "config": score.config,
                     "n_windows": score.n_windows,
                     "prediction_length": score.prediction_length,
-                    "mase": _round(score.mase),
-                    "crps": _round(score.crps),
-                    "mase_rel": _round(score.mase_rel),
-                    "crps_rel": _round(score.crps_rel),
-                    "coverage80": _round(score.coverage),
+                    "mase": rounded(score.mase),
+                    "crps": rounded(score.crps),
+                    "mase_rel": rounded(score.mase_rel),
+                    "crps_rel": rounded(score.crps_rel),
+                    "coverage80": rounded(score.coverage),
                     "seconds": round(score.seconds, 3),
                 }
                 for score in self.scores
@@ -269,7 +271,7 @@ class EvaluationReport:
         }
         if self.others:
             result["others"] = {
-                name: {"mase": _round(mase), "crps": _round(crps)}
+                name: {"mase": rounded(mase), "crps": rounded(crps)}
                 for name, (mase, crps) in self.others.items()
             }
             if self.complete:
@@ -284,7 +286,8 @@ class EvaluationReport:
         target.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural where it is not one."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -293,11 +296,14 @@ def _ratio(own: float, reference: float) -> float:
     return own / reference if reference > 0 else float("nan")
 
 
-def _round(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """Six significant digits for JSON, which knows no NaN."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _columns(head: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
+def columns_text(
+    head: Sequence[str], body: Sequence[Sequence[str]], left: Sequence[int] = ()
+) -> str:
     """Aligned text columns, numbers to the right, the columns in `left` to the left."""
     rows = [list(head), *map(list, body)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]

@@ -17,11 +17,9 @@ from tsfm.models.detecting import DetectingNetwork, standardised
 from tsfm.models.detector_config import DetectorConfig
 from tsfm.models.hub import DEFAULT_DETECTOR, load_network, resolve, save_network
 from tsfm.models.inputs import check_values, is_whole, pick_device
+from tsfm.models.judgement import SHORTEST
 
 __all__ = ["Detection", "Detector"]
-
-SHORTEST = 8
-"""Steps below which a series has no context to be out of line with."""
 
 _TOKENS_PER_PASS = 8_192
 _TOKENS_PER_WINDOW = 65_536

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tsfm.datasets.anomalies import AnomalyRecipe, anomaly_batch
+from tsfm.datasets.anomalies.generate import SHORTEST
 from tsfm.datasets.corpus import seeded
 from tsfm.models.calibration import Calibration, Table
 from tsfm.models.judgement import DetectionModel, judge, judge_trailing
@@ -21,8 +22,6 @@ CAUSAL_CONTEXT = 512
 CAUSAL_STEPS = 128
 SEED = 20_251_103
 
-_SHORTEST = 64
-"""Shortest series that the corpus draws; shorter ones are cut from these."""
 _AT_ONCE = 1 << 18
 
 
@@ -98,7 +97,7 @@ def calibrate(
 
 def _series(recipe: AnomalyRecipe, n: int, length: int, seed: int) -> Array:
     """Clean series [n, length], a pure function of the arguments."""
-    drawn = max(length, _SHORTEST)
+    drawn = max(length, SHORTEST)  # shorter ones are cut from the shortest that can be drawn
     rng = seeded("cpu", "validation", seed, drawn)
     size = max(1, _AT_ONCE // drawn)
     parts = [

@@ -23,6 +23,11 @@ class DetectionLoss:
     other parts weigh more beside it, as it makes the cross-entropy several times smaller."""
     positive_weight: float = 1.0
     """Factor on anomalous steps; beyond 1 a logit of 0 means less than even odds."""
+    short_length: int = 64
+    """Events of fewer steps count more, as an outlier of one step would hardly count otherwise."""
+    short_exponent: float = 0.5
+    """Each of the n steps of such an event counts `(short_length / n) ** short_exponent` times; 0
+    for all alike."""
     hidden_weight: float = 0.2
     """Weight of the reconstruction of steps the network does not see."""
     seen_weight: float = 0.05

@@ -23,8 +23,9 @@ def detection_loss(
     """Loss of a batch, the sum of what a detector is to learn.
 
     - *label*: binary cross-entropy of the steps the network sees, with label smoothing and a focal
-      weight (Lin et al., arXiv 1708.02002) that spends less on steps which are clear. Steps that
-      are missing, hidden or outside of the window are no normal steps: they do not count.
+      weight (Lin et al., arXiv 1708.02002) that spends less on steps which are clear. The steps of
+      short events count more (`event_weights`). Steps that are missing, hidden or outside of the
+      window are no normal steps: they do not count.
     - *hidden*, *seen*: Huber loss of the reconstruction in scaled units. Its target is the course
       without anomaly, so that the network learns what should be there and not to copy what is.
       Steps that are hidden or missing count as *hidden*, the others lightly as *seen*.
@@ -55,7 +56,7 @@ def detection_loss(
     target = scale.forward(expected).view(z.shape)
     off = F.huber_loss(answer.expected, target, reduction="none")
     parts = {
-        "label": _mean(_label_loss(answer.logit, batch.labels, weights), seen),
+        "label": _mean(_label_loss(answer.logit, batch.labels & seen, weights), seen),
         "hidden": _mean(off, inside & ~seen),
         "seen": _mean(off, seen),
     }
@@ -77,7 +78,24 @@ def _label_loss(logit: Tensor, labels: Tensor, weights: DetectionLoss) -> Tensor
     loss = F.binary_cross_entropy_with_logits(logit, smooth, reduction="none")
     if weights.focal:
         loss = loss * (logit.sigmoid() - label).abs() ** weights.focal
-    return loss * (1 + (weights.positive_weight - 1) * label)
+    loss = loss * (1 + (weights.positive_weight - 1) * label)
+    return loss * event_weights(labels, weights.short_length, weights.short_exponent)
+
+
+def event_weights(labels: Tensor, short_length: int, exponent: float) -> Tensor:
+    """Weight of every step, [..., L]: more than 1 in events of fewer than `short_length` steps.
+
+    Examples
+    --------
+    >>> event_weights(torch.tensor([[False, True, False, True, True]]), 4, 0.5).tolist()[0]
+    [1.0, 2.0, 1.0, 1.4142135381698608, 1.4142135381698608]
+    """
+    begins = labels.clone()
+    begins[..., 1:] &= ~labels[..., :-1]
+    event = begins.flatten().cumsum(0) * labels.flatten()  # from 1 on; 0 outside of events
+    size = torch.bincount(event)[event].view(labels.shape)
+    weight = (short_length / size).clamp_min(1) ** exponent
+    return torch.where(labels, weight, 1.0)
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tsfm.datasets.synthetic.base import bernoulli, choice, normal, randint, uniform
+from tsfm.datasets.synthetic.base import (
+    bernoulli,
+    choice,
+    log_uniform,
+    normal,
+    randint,
+    uniform,
+)
 
 SHAPES = ("sine", "square", "triangle", "wavelet")
 SINE, SQUARE, TRIANGLE, WAVELET = range(4)
@@ -153,7 +160,11 @@ def draw_waves(rng: torch.Generator, shape: Tensor, period: Tensor, length: int)
 
 
 def _phase(rng: torch.Generator, period: Tensor, length: int) -> Tensor:
-    """Cycles since the origin, [n, L]; a fifth of the rows keeps time a little unevenly."""
+    """Cycles since the origin, [n, L].
+
+    A fifth of the rows keeps time a little unevenly, and a sixth has cycles of uneven length, like
+    heartbeats or steps.
+    """
     n = period.shape[0]
     t = torch.arange(length, device=period.device)
     phase = t / period + uniform(rng, 0, 1, n, 1)
@@ -162,7 +173,22 @@ def _phase(rng: torch.Generator, period: Tensor, length: int) -> Tensor:
         wander = normal(rng, uneven.numel(), length).cumsum(-1)
         wander = wander * uniform(rng, 0.002, 0.02, uneven.numel(), 1) / period[uneven].sqrt()
         phase[uneven] += wander
+    loose = torch.nonzero(bernoulli(rng, 0.16, n))[:, 0]
+    if loose.numel():
+        phase[loose] = _loose_phase(rng, period[loose], length)
     return phase
+
+
+def _loose_phase(rng: torch.Generator, period: Tensor, length: int) -> Tensor:
+    """Cycles since the origin, [n, L], where each cycle lasts .5-6% longer or shorter."""
+    n = period.shape[0]
+    count = int(1.5 * length / float(period.amin())) + 8
+    spread = log_uniform(rng, 0.005, 0.06, n, 1)
+    lasts = period * torch.exp((spread * normal(rng, n, count)).clamp(-0.3, 0.3))
+    begins = torch.nn.functional.pad(lasts.cumsum(-1), (1, 0))
+    t = torch.arange(length, device=period.device) + uniform(rng, 0, 1, n, 1) * lasts[:, :1]
+    number = (torch.searchsorted(begins, t, right=True) - 1).clamp(0, count - 1)
+    return number + (t - begins.gather(1, number)) / lasts.gather(1, number)
 
 
 def cycle_table(waves: Waves) -> Tensor:

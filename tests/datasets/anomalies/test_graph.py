@@ -73,12 +73,13 @@ def test_delay():
     assert delayed(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([2])).tolist() == [[1, 1, 1, 2]]
 
 
-def test_exogenous_events_stay_in_one_channel(recipe):
+def test_exogenous_events_stay_in_their_channels(recipe):
     only = replace(recipe, endogenous=0.0, correlation_break=0.0, clean=0.0)
-    batch = anomaly_batch(only, 30, 4, 256, rng())
-    changed = (batch.values != batch.clean).any(-1).sum(-1)
-    assert (changed == 1).all()
-    assert (batch.labels.any(-1).sum(-1) <= 1).all()
+    batch = anomaly_batch(only, 60, 4, 256, rng())
+    changed = (batch.values != batch.clean).any(-1)
+    assert (changed.sum(-1) >= 1).all()
+    assert 0.3 < changed.float().mean() < 0.58  # one, and a quarter of the other three
+    assert not (batch.labels.any(-1) & ~changed).any()
 
 
 def test_endogenous_events_reach_other_channels(recipe):
@@ -107,7 +108,8 @@ def test_clean_samples_and_scale(recipe):
     assert (batch.clean.std(-1, correction=0) - 1).abs().max() < 1e-2
 
 
-def test_label_share_of_the_union_of_channels(shipped):
+def test_label_share_of_every_channel(shipped):
     batch = anomaly_batch(shipped, 60, 6, 512, rng())
-    assert batch.labels.any(1).float().mean(-1).max() <= 0.35
+    assert batch.labels.float().mean(-1).max() <= 0.35
+    assert batch.labels.any(1).float().mean(-1).median() <= 0.35
     assert batch.values.isfinite().all()

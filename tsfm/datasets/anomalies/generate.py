@@ -26,6 +26,8 @@ from tsfm.datasets.anomalies.recipe import AnomalyRecipe
 from tsfm.datasets.synthetic.base import bernoulli, log_uniform, uniform
 
 SHORTEST = 64
+ALONE = 0.25
+"""Multivariate: chance of a channel, beside the first, of exogenous anomalies of its own."""
 Parts = TypeVar("Parts", Graph, Scales)
 
 
@@ -149,11 +151,13 @@ def _multivariate(
             part = mode(recipe, bases, at, _rows(graph, at), _rows(scales, at), clean, rng)
             _fill(batch, (at,), part)
     at = torch.nonzero(touched & ~inner & ~breaks)[:, 0]
-    if at.numel():  # exogenous: one channel, the others do not notice
-        channel = (uniform(rng, 0, 1, at.numel()) * n_channels).long()
-        rows = known_bases(clean[at, channel])
+    if at.numel():  # exogenous: in some channels, each by itself; the others do not notice
+        first = (uniform(rng, 0, 1, at.numel(), 1) * n_channels).long()
+        chosen = bernoulli(rng, ALONE, at.numel(), n_channels).scatter(1, first, True)
+        sample, channel = torch.nonzero(chosen, as_tuple=True)
+        rows = known_bases(clean[at[sample], channel])
         part = inject(recipe, rows, draw_plan(recipe, rows, rng), rng)
-        _fill(batch, (at, channel), part)
+        _fill(batch, (at[sample], channel), part)
     order = uniform(rng, 0, 1, n, n_channels).argsort(-1)  # causes need not come first
     return batch_channels(batch, order)
 

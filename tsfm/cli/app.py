@@ -15,6 +15,7 @@ from tsfm.cli import (
     evaluate,
     finetune,
     forecast,
+    labelled,
     longterm,
     models,
     pretrain,
@@ -74,4 +75,5 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(corpus.app, name="corpus")
 evaluate.app.command("longterm", epilog=longterm.EPILOG)(longterm.longterm)
 evaluate.app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
+evaluate.app.command("anomalies", epilog=labelled.EPILOG)(labelled.anomalies)
 app.add_typer(evaluate.app, name="evaluate")

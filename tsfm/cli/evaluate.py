@@ -52,7 +52,7 @@ and Standard-F1 look at single steps. The JSON holds all nine measures.
 [bold]Baselines[/bold]
 
 sub-pca, abs-diff, abs-deviation, z-score, rolling-z-score,
-windowed-gaussian, random. A detector has to beat them to be of use.
+windowed-gaussian, matrix-profile (needs stumpy), random. A detector has to beat them to be of use.
 
 [bold]Detectors[/bold]
 
@@ -154,6 +154,15 @@ DetectorModel = Annotated[
 Aggregation = Annotated[
     str, typer.Option(help="Of --model: max, mean, or k for the mean of the k highest channels.")
 ]
+Neighbourhood = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Of --model: share of the series around a step whose mean probability is added to "
+        "its own; 0 for none.",
+    ),
+]
 SeriesNames = Annotated[
     str | None, typer.Option("--series", metavar="REGEX", help="Only series this finds.")
 ]
@@ -244,6 +253,7 @@ def tsb(
     baseline: Baseline = None,
     model: DetectorModel = None,
     aggregation: Aggregation = "max",
+    neighbourhood: Neighbourhood = 0.01,
     series: SeriesNames = None,
     out: JsonOut = None,
     device: Device = "auto",
@@ -252,7 +262,9 @@ def tsb(
     """Score anomalies on TSB-AD and print the table beside published methods."""
     from tsfm.evaluation.tsb import evaluate
 
-    scorer = _anomaly_scorer(baseline, model, aggregation, device, default="sub-pca")
+    scorer = _anomaly_scorer(
+        baseline, model, aggregation, neighbourhood, device, default="sub-pca"
+    )
     _finish(
         lambda: evaluate(
             scorer,
@@ -279,12 +291,18 @@ def nab(
     """Score anomalies on NAB's files under its three profiles."""
     from tsfm.evaluation.nab import evaluate
 
-    scorer = _anomaly_scorer(baseline, model, "max", device, default="windowed-gaussian")
+    scorer = _anomaly_scorer(baseline, model, "max", 0.0, device, default="windowed-gaussian")
     _finish(lambda: evaluate(scorer, data, series=series, progress=progress), out)
 
 
 def _anomaly_scorer(
-    baseline: str | None, model: str | None, aggregation: str, device: str, *, default: str
+    baseline: str | None,
+    model: str | None,
+    aggregation: str,
+    neighbourhood: float,
+    device: str,
+    *,
+    default: str,
 ) -> Detector:
     """The baseline or the trained detector that flags name."""
     from tsfm.evaluation.anomaly_baselines import scorer_named
@@ -298,7 +316,7 @@ def _anomaly_scorer(
     from tsfm.evaluation.detector_scorer import model_scorer
 
     how: Any = int(aggregation) if aggregation.isdigit() else aggregation
-    return model_scorer(model, aggregation=how, device=device)
+    return model_scorer(model, aggregation=how, neighbourhood=neighbourhood, device=device)
 
 
 def _finish(

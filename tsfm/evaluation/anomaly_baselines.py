@@ -147,6 +147,31 @@ def windowed_gaussian(values: FloatArray) -> FloatArray:
     return scores
 
 
+def matrix_profile(values: FloatArray) -> FloatArray:
+    """Distance of every window of one period to its nearest neighbour elsewhere in the series.
+
+    z-normalised, by `stumpy`; scores stand at the centre of their window, and the first and last
+    are repeated to the ends. Source: Yeh et al. (2016), "Matrix profile I".
+
+    Raises
+    ------
+    ImportError
+        `stumpy` is not installed.
+    """
+    try:
+        from stumpy import stump
+    except ImportError as error:
+        raise ImportError(
+            "the baseline matrix-profile needs stumpy: pip install stumpy"
+        ) from error
+    length = min(period(values), len(values) // 4)
+    if length < 3 or not np.ptp(values) > 0:
+        return np.zeros(len(values))
+    distance = np.asarray(stump(values, length)[:, 0], dtype=np.float64)
+    distance = np.nan_to_num(distance, posinf=0.0)
+    return np.pad(distance, (length // 2, length - 1 - length // 2), mode="edge")
+
+
 def random_scores(values: FloatArray) -> FloatArray:
     """Uniform noise, the same for every series of a length."""
     return np.random.default_rng(0).random(len(values))
@@ -159,6 +184,7 @@ CHANNEL_SCORERS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "z-score": z_score,
     "rolling-z-score": rolling_z_score,
     "windowed-gaussian": windowed_gaussian,
+    "matrix-profile": matrix_profile,
     "random": random_scores,
 }
 """Baselines by name: each scores one channel `[L]`."""
@@ -209,7 +235,7 @@ def _standardise(values: FloatArray) -> FloatArray:
     return np.asarray((values - values.mean()) / spread)
 
 
-def scorer_named(name: str) -> Detector:
+def scorer_named(name: str) -> Scorer:
     """The detector of a name.
 
     Parameters

@@ -70,14 +70,20 @@ def load_tasks(data: str | Path, configs: str | Sequence[str] | None = None) -> 
     ValueError
         If nothing matches.
     """
-    frame = pd.read_parquet(find_data(data), columns=["item_id", "start", "freq", "target"])
     groups: dict[tuple[str, str], list[Series]] = {}
-    for item_id, start, freq, target in frame.itertuples(index=False, name=None):
-        name = "m1" if POOLED.match(item_id) else item_id
-        groups.setdefault((name, freq), []).append(Series.of(item_id, start, target))
+    for freq, series in read_series(data):
+        name = "m1" if POOLED.match(series.item_id) else series.item_id
+        groups.setdefault((name, freq), []).append(series)
     tasks = [task for (name, freq), panel in groups.items() for task in _terms(name, freq, panel)]
     wanted = _wanted([task.name for task in tasks], configs)
     return [task for task in tasks if task.name in wanted]
+
+
+def read_series(data: str | Path) -> list[tuple[str, Series]]:
+    """Frequency and series of every row of the file; see `load_tasks` for the errors."""
+    frame = pd.read_parquet(find_data(data), columns=["item_id", "start", "freq", "target"])
+    rows = frame.itertuples(index=False, name=None)
+    return [(freq, Series.of(item_id, start, target)) for item_id, start, freq, target in rows]
 
 
 def find_data(data: str | Path) -> Path:

@@ -41,6 +41,10 @@ BaselineOption = Annotated[
 KindOption = Annotated[
     list[str] | None, typer.Option(help="Only this type; repeat for several. Default: all.")
 ]
+ForecasterOption = Annotated[
+    str | None,
+    typer.Option(help="Also measure the surprise of this forecaster, alone and combined; slow."),
+]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", "--json", metavar="JSON", help="Write the report here too."),
@@ -66,6 +70,7 @@ def anomalies(
     baseline: BaselineOption = None,
     kind: KindOption = None,
     classics: ClassicsOption = None,
+    forecaster: ForecasterOption = None,
     out: OutOption = None,
     device: DeviceOption = "auto",
     progress: Progress = True,
@@ -83,6 +88,7 @@ def anomalies(
     from tsfm.datasets.anomalies import KIND_NAMES, AnomalyRecipe
     from tsfm.evaluation.classics import read_series
     from tsfm.evaluation.labelled import BASELINES, evaluate
+    from tsfm.loading import load_model
 
     loaded = load_detector(model, device)
     real = [] if classics is None else [series for _, series in read_series(classics)]
@@ -97,6 +103,7 @@ def anomalies(
         n_clean=n_clean,
         baselines=baseline or BASELINES,
         kinds=kind or KIND_NAMES[1:],
+        forecaster=load_model(forecaster, device) if forecaster else None,
         real={series.item_id: series.values for series in real},
         progress=progress,
     )

@@ -101,6 +101,7 @@ def check_forecaster(forecaster: Forecaster) -> None:
     check_trained(forecaster.model)
     choices: dict[str, tuple[object, ...]] = {
         "mode": ("fast", "best"),
+        "calibrate": (True, False),
         "point": ("median", "mean"),
         "non_negative": ("auto", True, False),
     }

@@ -23,7 +23,7 @@ from tsfm.frames.read import Data, read
 from tsfm.loading import ForecastModel
 from tsfm.persistence import load_forecaster, save_forecaster
 from tsfm.scoring import quantile_score
-from tsfm.streaming import UpdatableEstimator, load_growth
+from tsfm.streaming import UpdatableEstimator
 from tsfm.tokenization import TokenizableEstimator
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
     point
         What the column "predictions" holds: "median", or "mean" of the predicted distribution
         (the average of 50 equally spaced quantiles).
+    calibrate
+        Whether to correct the quantiles by how the model did on earlier stretches of the same
+        series: up to 16 back-tests each, in the first `predict`; see docs/calibration.md for what
+        this promises. Too short ones share errors or stay as they are, and a warning names them.
     batch_size
         Series at a time; "auto" fits the memory.
     device
@@ -93,6 +97,8 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         Number of series.
     context_used_ : Series
         After `predict`: rows of each series that the model read.
+    calibration_ : DataFrame or None
+        After `predict`: what the correction of each series rests on.
 
     Examples
     --------
@@ -121,6 +127,7 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         on_duplicates: OnDuplicates = "raise",
         non_negative: bool | Literal["auto"] = "auto",
         point: Literal["median", "mean"] = "median",
+        calibrate: bool = False,
         batch_size: int | Literal["auto"] = "auto",
         device: str = "auto",
         random_state: int | None = None,
@@ -139,6 +146,7 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         self.on_duplicates = on_duplicates
         self.non_negative = non_negative
         self.point = point
+        self.calibrate = calibrate
         self.batch_size = batch_size
         self.device = device
         self.random_state = random_state
@@ -206,6 +214,7 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         panel = self._panel(data)
         answer = self._call(remembered=data is None).forecast(panel, horizon, levels, self.point)
         self.context_used_ = pd.Series(answer.context_used, index=panel.index, name="context_used")
+        self.calibration_ = answer.calibration
         return forecast_frame(panel, answer.quantiles, levels, answer.point)
 
     def predict_samples(
@@ -339,7 +348,7 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         forecaster = cls(**parameters)
         if panel is not None:
             forecaster._remember(panel)
-            forecaster._growth = load_growth(Path(path), panel)
+            forecaster._resume(Path(path))
         return forecaster
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -365,17 +374,6 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
             on_duplicates=self.on_duplicates,
             default_frequency=default,
         )
-
-    def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
-        """Column arguments: those that `fit` found, where `X` is a frame of the same make."""
-        names = {
-            "id_col": self.id_col,
-            "timestamp_col": self.timestamp_col,
-            "target_col": self.target_col,
-        }
-        if fitted and isinstance(X, pd.DataFrame) and self.panel_.layout.from_frame:
-            names.update(self.panel_.layout.arguments)
-        return names
 
     def _default_frequency(self) -> Frequency | None:
         return self.panel_.frequencies[0] if hasattr(self, "panel_") else None

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tsfm.backtests import BackTests, at_asked, calibration_table, moved_samples, unbounded
 from tsfm.frames.errors import AllMissingWarning, some, warn
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Float64
 from tsfm.frames.variates import training_order, warn_unaligned
 from tsfm.loading import ForecastModel, Quantiles
+from tsfm.models.recalibration import LEVELS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tsfm.models import Stream
 
 _NO_LIMIT = 2**62
@@ -34,11 +38,14 @@ class PanelForecast:
         `[N, H]`.
     context_used
         `[N]` rows of each series that the model read.
+    calibration
+        What recalibration rests on, a row per series; None without it.
     """
 
     quantiles: Float64
     point: Float64
     context_used: npt.NDArray[np.int64]
+    calibration: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class ModelCall:
     """A model with the options of its call; see `Forecaster` for their meaning.
 
     `stream` follows the very series of the panel, and forecasts in the model's place; `lowest`
-    `[N]` is their lowest value, where that is not to be seen in the panel.
+    `[N]` is their lowest value, where that is not to be seen in the panel. `back_tests` correct
+    the quantiles.
     """
 
     model: ForecastModel
@@ -57,6 +65,7 @@ class ModelCall:
     progress: bool = False
     stream: Stream | None = None
     lowest: Float64 | None = None
+    back_tests: BackTests | None = None
 
     def forecast(
         self, panel: Panel, horizon: int, levels: Sequence[float], point: Literal["median", "mean"]
@@ -67,13 +76,12 @@ class ModelCall:
         quantiles = np.full((len(panel), horizon, len(asked)), np.nan)
         used = np.zeros(len(panel), dtype=np.int64)
         rows, series, options = self._inputs(panel)
+        table = None
         if series:
-            answer: Quantiles
-            if self.stream is not None:
-                answer = self.stream.forecast(horizon, tuple(asked), rows=rows.tolist())
-            else:
-                answer = self.model.forecast(series, horizon, tuple(asked), **options)
-            quantiles[rows] = np.maximum(answer.quantiles, self._floor(rows))
+            answer, found = self._quantiles(rows, series, horizon, asked, options)
+            if self.back_tests is not None:
+                found, table = self._recalibrated(panel, rows, options, horizon, found, asked)
+            quantiles[rows] = np.maximum(found, self._floor(panel, rows))
             # Only a TSFM says how much it read; others are taken to have read everything.
             read = getattr(answer, "context_used", None)
             used[rows] = panel.lengths[rows] if read is None else np.asarray(read)
@@ -82,6 +90,7 @@ class ModelCall:
             quantiles[..., [column[level] for level in levels]],
             quantiles[..., [column[level] for level in extra]].mean(axis=-1),
             used,
+            table,
         )
 
     def sample_paths(self, panel: Panel, horizon: int, count: int, seed: int | None) -> Float64:
@@ -101,14 +110,55 @@ class ModelCall:
         rows, series, options = self._inputs(panel)
         if series:
             drawn = draw(series, horizon, count, random_state=seed, **options)
-            samples[rows] = np.maximum(drawn, self._floor(rows))
+            if self.back_tests is not None:
+                # from scratch, as the paths are, even where there is a stream
+                given = self.model.forecast(series, horizon, LEVELS, **options)
+                before = np.asarray(given.quantiles, dtype=np.float64)
+                after = self.back_tests.of(self.model, horizon, panel, rows, options)
+                drawn = moved_samples(np.asarray(drawn), before, after.apply(before, rows))
+            samples[rows] = np.maximum(drawn, self._floor(panel, rows))
         return samples
 
-    def _floor(self, rows: npt.NDArray[np.intp]) -> Float64:
+    def _quantiles(
+        self,
+        rows: npt.NDArray[np.intp],
+        series: list[Float64],
+        horizon: int,
+        asked: Sequence[float],
+        options: dict[str, Any],
+    ) -> tuple[Quantiles, Float64]:
+        """The model's answer, at the levels that back-tests correct or at those asked for."""
+        levels = tuple(asked) if self.back_tests is None else LEVELS
+        answer: Quantiles
+        if self.stream is not None:
+            answer = self.stream.forecast(horizon, levels, rows=rows.tolist())
+        else:
+            answer = self.model.forecast(series, horizon, levels, **options)
+        return answer, np.asarray(answer.quantiles, dtype=np.float64)
+
+    def _recalibrated(
+        self,
+        panel: Panel,
+        rows: npt.NDArray[np.intp],
+        options: dict[str, Any],
+        horizon: int,
+        quantiles: Float64,
+        asked: Sequence[float],
+    ) -> tuple[Float64, pd.DataFrame]:
+        """Quantiles as back-tests correct them, at the levels asked for, and what they rest on."""
+        assert self.back_tests is not None
+        found = self.back_tests.of(self.model, horizon, panel, rows, options)
+        return at_asked(found.apply(quantiles, rows), asked), calibration_table(found, panel)
+
+    def _floor(self, panel: Panel, rows: npt.NDArray[np.intp]) -> Float64:
         """`[rows, 1, 1]` smallest value of forecasts that the model does not bound itself."""
-        if self.lowest is None or not self.non_negative:
+        unbound = self.lowest is None and self.back_tests is None
+        if unbound or not self.non_negative:
             return np.full((len(rows), 1, 1), -np.inf)
-        positive = self.lowest[rows] >= 0 if self.non_negative == "auto" else True
+        lowest = self.lowest
+        if lowest is None:
+            lowest = np.array([np.fmin.reduce(v, initial=np.inf) for v in panel.values])
+        positive = lowest[rows] >= 0 if self.non_negative == "auto" else True
         return np.where(positive, np.zeros(len(rows)), -np.inf)[:, None, None]
 
     def _inputs(self, panel: Panel) -> tuple[npt.NDArray[np.intp], list[Float64], dict[str, Any]]:
@@ -136,7 +186,9 @@ class ModelCall:
             "season_lengths": [seasons[i] for i in rows.tolist()],
             "batch_size": self.batch_size,
         }
-        if self.lowest is not None:  # the model would judge by the rows of the panel alone
+        if self.back_tests is not None:  # a bound comes after the corrections
+            options.update(unbounded(self.model))
+        elif self.lowest is not None:  # the model would judge by the rows of the panel alone
             options["non_negative"] = False
         elif self.non_negative != "auto":
             options["non_negative"] = self.non_negative

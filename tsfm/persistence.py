@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsfm.arguments import check_levels
+from tsfm.backtests import BACK_TESTS
 from tsfm.frames.panel import Panel
 from tsfm.frames.storage import ARRAYS, SCHEMA, load_panel, save_panel
 from tsfm.streaming import STREAM, save_growth
@@ -46,8 +47,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     if hasattr(forecaster, "panel_"):
         save_panel(forecaster.panel_, folder)
         save_growth(forecaster, folder)
+        forecaster._back_tests(remembered=True).save(folder)
     else:  # what an earlier save left there is not this forecaster's
-        for name in (SCHEMA, ARRAYS, STREAM):
+        for name in (SCHEMA, ARRAYS, STREAM, BACK_TESTS):
             (folder / name).unlink(missing_ok=True)
 
 

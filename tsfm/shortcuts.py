@@ -25,6 +25,7 @@ def forecast(
     model: str | Path | ForecastModel = "tsfm-mini",
     quantile_levels: Sequence[float] = DECILES,
     mode: Literal["fast", "best"] = "fast",
+    calibrate: bool = False,
     id_col: Hashable | None = "auto",
     timestamp_col: Hashable | None = "auto",
     target_col: Hashable | Sequence[Hashable] = "auto",
@@ -41,8 +42,8 @@ def forecast(
         Long or wide DataFrame, Series, 1-d array, list of numbers or list of 1-d arrays.
     prediction_length
         Steps to forecast.
-    model, quantile_levels, mode, id_col, timestamp_col, target_col, freq, on_gaps, on_duplicates,
-    device
+    model, quantile_levels, mode, calibrate, id_col, timestamp_col, target_col, freq, on_gaps,
+    on_duplicates, device
         See `Forecaster`.
 
     Returns
@@ -76,6 +77,7 @@ def forecast(
         prediction_length=prediction_length,
         quantile_levels=quantile_levels,
         mode=mode,
+        calibrate=calibrate,
         id_col=id_col,
         timestamp_col=timestamp_col,
         target_col=target_col,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from tsfm.arguments import check_forecaster
+from tsfm.backtests import BackTests
 from tsfm.frames.extend import extend
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Data, Float64, read
@@ -101,12 +103,14 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
     """What lets a `Forecaster` take new rows; `Forecaster` is the class to use."""
 
     _growth: Growth | None = None
+    _tested: tuple[Panel, BackTests] | None = None
 
     def __copy__(self) -> UpdatableEstimator:
         """A forecaster that knows the same and goes its own way."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._growth = self._growth.copied() if self._growth else None
+        other._tested = (self._tested[0], copy.copy(self._tested[1])) if self._tested else None
         return other
 
     def update(self, X_new: Data) -> Forecaster:
@@ -168,8 +172,28 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
         if growth.saved is not None:
             growth.stream_of(model, forecaster.context_length)
         self._growth = growth.grown(found.panel, found.added)
+        if self._tested is not None and self._tested[0] is panel:
+            self._tested = found.panel, self._tested[1].grown(found.added)
         forecaster._remember(found.panel)
         return forecaster
+
+    def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
+        """Column arguments: those that `fit` found, where `X` is a frame of the same make."""
+        forecaster = cast("Forecaster", self)
+        names = {
+            "id_col": forecaster.id_col,
+            "timestamp_col": forecaster.timestamp_col,
+            "target_col": forecaster.target_col,
+        }
+        if fitted and isinstance(X, pd.DataFrame) and forecaster.panel_.layout.from_frame:
+            names.update(forecaster.panel_.layout.arguments)
+        return names
+
+    def _resume(self, folder: Path) -> None:
+        """Takes over what a saved forecaster knew beyond its remembered rows."""
+        panel = cast("Forecaster", self).panel_
+        self._growth = load_growth(folder, panel)
+        self._tested = panel, BackTests.load(folder)
 
     def _known_growth(self, panel: Panel) -> Growth | None:
         """What is known beyond the rows of a panel, if `fit` has not replaced it."""
@@ -186,6 +210,10 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
             forecaster.batch_size,
             progress=bool(forecaster.verbose),
         )
+        if not isinstance(forecaster.calibrate, bool | np.bool_):
+            raise ValueError(f"calibrate={forecaster.calibrate!r} must be True or False.")
+        if forecaster.calibrate:
+            call = replace(call, back_tests=self._back_tests(remembered))
         growth = self._known_growth(forecaster.panel_) if remembered else None
         if growth is None:
             return call
@@ -195,6 +223,15 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
         if stream is None and not growth.has_forgotten:
             return call
         return replace(call, stream=stream, lowest=growth.lowest)
+
+    def _back_tests(self, remembered: bool) -> BackTests:
+        """Those of the remembered series, kept for the next forecast, or new ones."""
+        if not remembered:
+            return BackTests()
+        panel = cast("Forecaster", self).panel_
+        if self._tested is None or self._tested[0] is not panel:
+            self._tested = panel, BackTests()
+        return self._tested[1]
 
 
 def save_growth(forecaster: Forecaster, folder: Path) -> None:

@@ -255,3 +255,16 @@ def test_picture(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 10_000
+
+
+def test_calibrate_corrects_quantiles_and_names_short_series(run, tmp_path):
+    words = (AIR, "-n", "6", "--quantiles", "0.1,0.5,0.9")
+    plain, corrected = _table(run(*words)), _table(run(*words, "--calibrate"))
+    assert corrected.columns.tolist() == plain.columns.tolist()
+    assert not np.allclose(plain["0.9"], corrected["0.9"])
+    assert (corrected["0.1"] <= corrected["0.9"]).all()
+    pd.read_csv(AIR).tail(20).to_csv(tmp_path / "short.csv", index=False)
+    result = run(str(tmp_path / "short.csv"), "-n", "6", "--calibrate")
+    assert len(_table(result)) == 6
+    assert "too little history" in result.stderr
+    assert "passengers" in result.stderr

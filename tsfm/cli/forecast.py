@@ -50,6 +50,13 @@ ModeOption = Annotated[
     Literal["fast", "best"],
     typer.Option(help="best weighs contexts by how they did on each series' own past."),
 ]
+CalibrateOption = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Correct the quantiles by up to 16 back-tests of each series; costs as many more.",
+    ),
+]
 QuantilesOption = Annotated[
     str, typer.Option(help="Quantile levels, comma separated, each between 0 and 1.")
 ]
@@ -133,6 +140,7 @@ def forecast(
     model: ModelOption = "tsfm-mini",
     mode: ModeOption = "fast",
     quantiles: QuantilesOption = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    calibrate: CalibrateOption = False,
     plot: PlotOption = None,
     out: OutOption = None,
     id_col: IdColOption = None,
@@ -178,6 +186,7 @@ def forecast(
         prediction_length=prediction_length,
         quantile_levels=levels,
         mode=mode,
+        calibrate=calibrate,
         id_col=column(id_col),
         timestamp_col=column(timestamp_col),
         target_col=one_or_many(target_col),

@@ -15,6 +15,7 @@ LEAVES = {"config", ""}  # the plain-value helpers, and the version in __init__
 FRONT = {
     "anomalies",
     "arguments",
+    "backtests",
     "detector",
     "finetuning",
     "forecaster",
@@ -35,19 +36,22 @@ MAY_IMPORT = {
     "models": {"nn", "tokenizers"},
     "datasets": set(),
     "frames": set(),
+    "corpora": {"frames", "datasets"},
     "training": {"models", "datasets", "tokenizers", "nn"},
-    "evaluation": {"models", "datasets", "adapters"},
+    "evaluation": {"models", "datasets", "adapters", "surprise"},
     "adapters": FRONT | {"frames", "models", "evaluation"},
     **{name: FRONT | {"frames", "models"} for name in FRONT},
     "finetuning": FRONT | {"frames", "models", "training"},
     "tokenization": FRONT | {"frames", "models", "tokenizers"},
-    "cli": FRONT | {"frames", "models", "nn", "training", "evaluation", "datasets", "adapters"},
+    "cli": FRONT
+    | {"frames", "models", "nn", "training", "evaluation", "datasets", "adapters"}
+    | {"corpora"},
 }
 HEAVY = {  # distributions that only some rooms may import
     "lightning": {"training"},
     "gluonts": {"evaluation", "adapters"},
     "matplotlib": {"anomalies", "plotting", "token_plot", "datasets", "evaluation", "cli"},
-    "pandas": {*FRONT, "frames", "evaluation", "adapters", "cli"},
+    "pandas": {*FRONT, "frames", "corpora", "evaluation", "adapters", "cli"},
     "ray": set(),
     "fastapi": set(),
 }

@@ -1,4 +1,4 @@
-"""`tsfm corpus`: look at what the synthetic corpus is made of."""
+"""`tsfm corpus`: what models are trained on, synthetic series and corpora on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tsfm.cli import corpus_files
 
 EPILOG = """\
 [bold]Examples[/bold]
@@ -27,12 +29,12 @@ Every type of anomaly of the labelled corpus, with its labels and its clean twin
   tsfm corpus preview --anomalies --out anomalies.png
 """
 
-app = typer.Typer(no_args_is_help=True, help="Look at the synthetic training corpus.")
+app = typer.Typer(no_args_is_help=True, help="Build and look at training corpora.")
 
 
 @app.callback()
 def corpus() -> None:
-    """Look at the synthetic training corpus."""
+    """Build and look at training corpora."""
 
 
 @app.command("preview", epilog=EPILOG)
@@ -87,3 +89,8 @@ def preview(
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     note(f"gallery saved to {out}")
+
+
+app.command("build", epilog=corpus_files.BUILD_EPILOG)(corpus_files.build)
+app.command("inspect", epilog=corpus_files.INSPECT_EPILOG)(corpus_files.inspect)
+app.command("stratify", epilog=corpus_files.STRATIFY_EPILOG)(corpus_files.stratify)

@@ -1,4 +1,4 @@
-"""`tsfm pretrain`: train a model on a synthetic corpus, in slices that can be resumed."""
+"""`tsfm pretrain`: train a model on a corpus, in slices that can be resumed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ Another width without touching the file:
 
   tsfm pretrain --config configs/pretrain/mini.yaml --out runs/try --set model.backbone.d_model=96
 
+On a corpus of your own (tsfm corpus build), alone or as half of every batch:
+
+  tsfm pretrain --config configs/pretrain/mini.yaml --corpus corpora/mine --out runs/mine
+
+  tsfm pretrain --config configs/pretrain/mini.yaml --corpus corpora/mine --corpus-share 0.5 \
+    --out runs/mixed
+
 After every slice the folder is a model: tsfm forecast FILE -n 24 --model runs/mini
 """
 
@@ -48,6 +55,16 @@ def pretrain(
     initial: Annotated[
         str | None, typer.Option(help="Start from the weights of this model: a name or folder.")
     ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Train on this corpus on disk; needed again with --resume."),
+    ] = None,
+    corpus_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of every batch from --corpus; the rest is synthetic. Default: 1."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data.")] = None,
     overrides: Annotated[
         list[str] | None,
@@ -56,9 +73,10 @@ def pretrain(
         ),
     ] = None,
 ) -> None:
-    """Pretrain a model on a synthetic corpus.
+    """Pretrain a model on a synthetic corpus, or on one of your own.
 
-    The series are made while the network trains: nothing is downloaded.
+    Synthetic series are made while the network trains: nothing is downloaded.
+    With --corpus the last tenth of every series is for validation.
     A run can be stopped at any moment and resumed; it then ends like one
     that was never stopped.
     """
@@ -80,7 +98,7 @@ def pretrain(
         decay_steps=decay_steps,
         initial=initial,
         seed=seed,
-        overrides=parse_overrides(overrides or []),
+        overrides=parse_overrides(overrides or []) | corpus_overrides(corpus, corpus_share),
     )
     state = "finished" if result.finished else "to be continued with --resume"
     note(f"step {result.step} after {result.seconds / 60:.1f} minutes: {state}")
@@ -88,6 +106,22 @@ def pretrain(
     if result.task == "detect":
         use = f"tsfm.models.Detector.from_pretrained({str(result.directory)!r})"
     note(f"the model is in {result.directory}: {use}")
+
+
+def corpus_overrides(corpus: Path | None, share: float | None) -> dict[str, Any]:
+    """What --corpus and --corpus-share change in a configuration.
+
+    Examples
+    --------
+    >>> corpus_overrides(None, 0.5)
+    {'corpus.share': 0.5}
+    """
+    values: dict[str, Any] = {}
+    if corpus is not None:
+        values["corpus.path"] = str(corpus.resolve())
+    if share is not None:
+        values["corpus.share"] = share
+    return values
 
 
 def parse_overrides(items: list[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
@@ -11,6 +11,7 @@ import yaml
 
 from tsfm.config import from_dict, to_dict
 from tsfm.datasets.recipes import Recipe
+from tsfm.datasets.stored.config import CorpusConfig
 from tsfm.models.config import ModelConfig
 
 
@@ -91,6 +92,8 @@ class RunConfig:
         presets = get_type_hints(cls)["model"].preset
         values["model"] = _model_values(values.get("model", "mini"), presets)
         values["recipe"] = _recipe_values(values.get("recipe"), path.parent)
+        if values.get("corpus") is not None:
+            values["corpus"] = _corpus_values(values["corpus"], path.parent)
         dotted = {key: value for key, value in overrides.items() if "." in key}
         return cls.from_dict(_overridden(values, dotted))
 
@@ -113,6 +116,10 @@ class RunConfig:
         """Plain nested dictionary."""
         return to_dict(self)
 
+    def pinned(self) -> Self:
+        """The run with all that decides its result written down."""
+        return self
+
 
 @dataclass(frozen=True)
 class PretrainConfig(RunConfig):
@@ -121,7 +128,10 @@ class PretrainConfig(RunConfig):
     model: ModelConfig
     """The model to train."""
     recipe: Recipe
-    """The synthetic corpus."""
+    """The synthetic corpus, and the shapes of the windows."""
+    corpus: CorpusConfig | None = None
+    """A corpus on disk to train on, alone or beside the synthetic one; a folder in YAML, or a
+    mapping of its settings."""
     task: Literal["forecast"] = "forecast"
     """What is learnt."""
 
@@ -137,9 +147,16 @@ class PretrainConfig(RunConfig):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from plain values; unknown keys and families are errors."""
+        corpus = values.get("corpus")
+        if isinstance(corpus, dict):
+            values = {**values, "corpus": from_dict(CorpusConfig, corpus, "corpus")}
         config = from_dict(cls, values)
         Recipe.from_dict(config.recipe.to_dict())
         return config
+
+    def pinned(self) -> Self:
+        """The run with the present contents of its corpus on disk, which a resumed run needs."""
+        return self if self.corpus is None else replace(self, corpus=self.corpus.pinned())
 
 
 def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +165,9 @@ def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
         *parents, last = key.split(".")
         target = values
         for parent in parents:
-            target = target.setdefault(parent, {})
+            if target.get(parent) is None:
+                target[parent] = {}
+            target = target[parent]
             if not isinstance(target, dict):
                 raise ValueError(f"Cannot set {key!r}: {parent!r} is a single value.")
         target[last] = value
@@ -162,6 +181,14 @@ def _recipe_values(recipe: Any, folder: Path) -> Any:
         return recipe
     values = yaml.safe_load((folder / changes["base"]).read_text(encoding="utf-8"))
     return {**values, **{key: value for key, value in changes.items() if key != "base"}}
+
+
+def _corpus_values(corpus: Any, folder: Path) -> Any:
+    """Plain values of a corpus given as a folder or in full; paths are relative to the file."""
+    values = {"path": corpus} if isinstance(corpus, str) else corpus
+    if isinstance(values, dict) and "path" in values:
+        values = {**values, "path": str((folder / values["path"]).resolve())}
+    return values
 
 
 def _model_values(model: str | dict[str, Any], preset: Callable[[str], Any]) -> dict[str, Any]:

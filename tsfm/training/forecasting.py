@@ -1,4 +1,4 @@
-"""The task of forecasting: pinball loss on windows of the synthetic corpus."""
+"""The task of forecasting: pinball loss on windows of synthetic and stored series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tsfm.datasets.windows import WindowBatch
 from tsfm.models.network import ForecastingNetwork
 from tsfm.models.scaler import Scale
 from tsfm.training.config import PretrainConfig
-from tsfm.training.stream import CorpusStream
+from tsfm.training.stored_validation import validate_stored
+from tsfm.training.stream import ChunkStream, CorpusStream, StoredStream
 from tsfm.training.task import Scores, Task
 from tsfm.training.validation import validate
 
@@ -56,9 +57,12 @@ class Forecasting(Task):
         """A fresh network."""
         return ForecastingNetwork(self.config.model)
 
-    def batches(self, first_step: int) -> CorpusStream:
+    def batches(self, first_step: int) -> ChunkStream[WindowBatch]:
         """Windows of the corpus from a step on."""
-        return CorpusStream(self.config.recipe, self.config.seed, first_step)
+        config = self.config
+        if config.corpus is None:
+            return CorpusStream(config.recipe, config.seed, first_step)
+        return StoredStream(config.recipe, config.corpus, config.seed, first_step)
 
     def loss(
         self, network: ForecastingNetwork, batch: WindowBatch
@@ -67,12 +71,20 @@ class Forecasting(Task):
         return training_loss(network, batch), {}
 
     def validate(self, network: ForecastingNetwork) -> Scores:
-        """Scaled CRPS and coverage on held-out series of every family."""
-        scores = validate(network, self.config.recipe)
+        """Scaled CRPS and coverage on held-out series of every family.
+
+        A run on a corpus on disk is scored on the last part of its series, too, and there alone
+        where nothing else is trained on.
+        """
+        corpus = self.config.corpus
+        alone = corpus is not None and corpus.share == 1
+        scores = [] if alone else validate(network, self.config.recipe)
+        if corpus is not None:
+            scores = scores + validate_stored(network, corpus)
         rows: list[tuple[str, ...]] = [
             (s.name, s.group, f"{s.loss:.5f}", f"{s.coverage:.4f}") for s in scores
         ]
         metrics = {score.name: score.loss for score in scores}
-        metrics["mean"] = sum(s.loss for s in scores) / len(scores)
-        metrics["coverage"] = sum(s.coverage for s in scores) / len(scores)
+        metrics["mean"] = sum(s.loss for s in scores) / max(1, len(scores))
+        metrics["coverage"] = sum(s.coverage for s in scores) / max(1, len(scores))
         return Scores(("family", "group", "scaled_crps", "coverage_80"), rows, metrics)

@@ -1,4 +1,4 @@
-"""`run`: pretrain a model on a synthetic corpus in resumable slices."""
+"""`run`: pretrain a model on synthetic or stored series in resumable slices."""
 
 from __future__ import annotations
 
@@ -114,6 +114,7 @@ def run(
     if seed is not None:
         values["seed"] = seed
     config = config.replace(values) if isinstance(config, RunConfig) else load_run(config, values)
+    config = config.pinned()
     check_compiler(config)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)

@@ -9,6 +9,8 @@ from typing import TypeVar
 from torch.utils.data import IterableDataset
 
 from tsfm.datasets.recipes import Recipe
+from tsfm.datasets.stored.config import CorpusConfig
+from tsfm.datasets.stored.windows import StoredWindows, stored_batches
 from tsfm.datasets.windows import WindowBatch, chunk_batches
 
 Batch = TypeVar("Batch")
@@ -60,4 +62,40 @@ class CorpusStream(ChunkStream[WindowBatch]):
         self, recipe: Recipe, seed: int, first_step: int = 0, device: str = "cpu"
     ) -> None:
         make = partial(chunk_batches, recipe, seed, device=device)
+        super().__init__(make, recipe.steps_per_chunk, first_step)
+
+
+class StoredStream(ChunkStream[WindowBatch]):
+    """Windows of a corpus on disk, beside those of the synthetic one by its share.
+
+    Parameters
+    ----------
+    recipe
+        The synthetic part, and the shapes of all windows.
+    corpus
+        The corpus on disk.
+    seed
+        Seed of the run.
+    first_step
+        Step to start at.
+    device
+        Where to generate.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such corpus.
+    ValueError
+        If it is not the one the run began with.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        corpus: CorpusConfig,
+        seed: int,
+        first_step: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        make = partial(stored_batches, StoredWindows.of(corpus), recipe, seed, device=device)
         super().__init__(make, recipe.steps_per_chunk, first_step)

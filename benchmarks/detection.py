@@ -75,7 +75,8 @@ def method(name: str, model: str) -> Callable[[Any], object]:
 
         def forest(values: Any) -> object:
             windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW)
-            return IsolationForest(n_estimators=TREES, random_state=0).fit(windows).score_samples(windows)
+            trees = IsolationForest(n_estimators=TREES, random_state=0)
+            return trees.fit(windows).score_samples(windows)
 
         return forest
     use_checkout()

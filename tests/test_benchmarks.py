@@ -22,6 +22,9 @@ SCRIPTS = [
     "longterm",
     "patch_encoder",
     "tokenization",
+    "detection",
+    "coverage",
+    "finetuning",
 ]
 
 

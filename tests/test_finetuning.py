@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 
 import tsfm
-from tsfm import Forecaster
+from tsfm import TSFM, Forecaster
+from tsfm.finetuning import NotFinetunedWarning
 from tsfm.frames.variates import UnalignedWarning, VariateWarning
 from tsfm.models.presets import PresetModel
 
 PRESETS = ["smamba", "spacetime"]
+TINY = str(Path(__file__).parent / "assets" / "tiny")
 
 
 def table(n: int = 2, rows: int = 120, shorter: int = 0) -> pd.DataFrame:
@@ -117,21 +122,24 @@ def test_an_untrained_preset_says_to_call_finetune(preset):
 
 
 def test_what_cannot_be_trained():
-    with pytest.raises(ValueError, match="presets 'smamba' and 'spacetime'"):
-        untrained("tsfm-mini").finetune(table())
     with pytest.raises(ValueError, match="prediction_length is not set"):
         untrained("smamba", prediction_length=None).finetune(table())
     with pytest.raises(ValueError, match="mode='slow'"):
         untrained("smamba", mode="slow").finetune(table())
     with pytest.raises(ValueError, match="Give longer series"):
         untrained("smamba").finetune(table(rows=12))
+    with pytest.raises(ValueError, match="method='lora' counts for pretrained models"):
+        untrained("smamba").finetune(table(), method="lora")
+    trained = untrained("smamba").finetune(table(), epochs=1)
+    with pytest.raises(ValueError, match="A PresetModel cannot be fine-tuned"):
+        trained.finetune(table())
+    with pytest.raises(FileNotFoundError, match="No model 'tsfm-huge'"):
+        untrained("tsfm-huge").finetune(table())
 
 
 def test_series_of_one_system_should_end_together():
     with pytest.warns(UnalignedWarning, match="end at 2 different times"):
         untrained("smamba").finetune(table(shorter=5), epochs=1)
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnalignedWarning)
         untrained("spacetime").finetune(table(shorter=5), epochs=1).predict()
@@ -145,8 +153,6 @@ def reordered(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
 
 
 def test_variates_are_read_in_the_order_of_training(tmp_path):
-    import warnings
-
     frame = table(3)
     trained = untrained("smamba").finetune(frame, epochs=1)
     assert trained.model.series_names == ("m0", "m1", "m2")
@@ -194,3 +200,105 @@ def test_a_file_gives_the_sizes(tmp_path):
     trained = untrained("smamba").finetune(table(), config=path)
     assert trained.model.config.d_model == 8
     assert len(trained.training_) == 1
+
+
+def pulses(rows: int = 600) -> pd.DataFrame:
+    """Two meters with an odd daily shape, which a general model does not know."""
+    shape = np.array([0, 0, 9, 9, 1, 5, 0, 7, 7, 7, 0, 0, 3, 0, 8, 0, 0, 2, 2, 6, 4, 4, 0, 9.0])
+    rng = np.random.default_rng(0)
+    hours = pd.date_range("2024-01-01", periods=rows, freq="h", tz="Europe/Berlin")
+    parts = []
+    for i in range(2):
+        load = np.resize(np.roll(shape, i), rows) + rng.normal(0, 0.3, rows)
+        parts.append(pd.DataFrame({"meter": f"m{i}", "time": hours, "load": load}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def walk(rows: int = 600) -> pd.DataFrame:
+    frame = pulses(rows)
+    return frame.assign(load=np.random.default_rng(0).normal(size=len(frame)).cumsum())
+
+
+@pytest.fixture
+def quick(tmp_path) -> Path:
+    path = tmp_path / "quick.yaml"
+    path.write_text("training: {windows_per_epoch: 64, batch_size: 8, epochs: 3}\n")
+    return path
+
+
+@pytest.mark.parametrize("method", [None, "full", "head"])
+def test_a_pretrained_model_is_fine_tuned(quick, method):
+    frame = pulses()
+    copy = frame.copy()
+    forecaster = untrained(TINY, context_length=96, random_state=0).fit(frame)
+    expected = forecaster.predict()
+    trained = forecaster.finetune(frame, method=method, config=quick)
+    pd.testing.assert_frame_equal(frame, copy)
+    pd.testing.assert_frame_equal(forecaster.predict(), expected)
+    assert forecaster.model == TINY
+    assert not hasattr(forecaster, "finetuned_")
+    assert trained.finetuned_
+    assert isinstance(trained.model, TSFM)
+    columns = ["epoch", "train_loss", "gain", "standard_error", "seconds", "kept"]
+    assert list(trained.training_.columns) == columns
+    assert list(trained.training_["epoch"]) == [0, 1, 2, 3]
+    assert trained.training_.query("kept")["gain"].item() == trained.training_["gain"].max() > 0
+    answer = trained.predict()
+    assert list(answer.columns) == list(expected.columns)
+    assert not answer["predictions"].equals(expected["predictions"])
+    assert trained.context_used_.tolist() == [96, 96]
+
+
+def test_a_fine_tuned_forecaster_does_what_others_do(quick, tmp_path):
+    frame = pulses()
+    rest, last = frame.groupby("meter").head(590), frame.groupby("meter").tail(10)
+    trained = untrained(TINY, context_length=96).finetune(rest, config=quick)
+    trained.save(tmp_path / "forecaster")
+    loaded = Forecaster.load(tmp_path / "forecaster")
+    pd.testing.assert_frame_equal(loaded.predict(), trained.predict())
+    model = str(tmp_path / "forecaster" / "model")
+    plain = untrained(model, context_length=96).fit(rest)
+    pd.testing.assert_frame_equal(plain.predict(), trained.predict())
+    again = plain.finetune(rest, config=quick, epochs=1)
+    assert len(again.training_) == 2
+    assert trained.update(last).predict()["predictions"].notna().all()
+    best = trained.set_params(mode="best").predict(prediction_length=30)
+    assert len(best) == 60
+    assert clone(trained).fit(frame).predict()["predictions"].notna().all()
+
+
+def test_a_random_walk_keeps_the_zero_shot_weights(tmp_path):
+    path = tmp_path / "strict.yaml"
+    path.write_text(
+        "training: {windows_per_epoch: 64, batch_size: 8, epochs: 2, margin: 2.0, method: full}\n"
+    )
+    frame = walk()
+    forecaster = untrained(TINY, context_length=96)
+    with pytest.warns(NotFinetunedWarning, match="did not pay.*standard error of"):
+        same = forecaster.finetune(frame, config=path)
+    assert not same.finetuned_
+    assert same.model == TINY
+    assert same.training_.query("kept")["epoch"].item() == 0
+    pd.testing.assert_frame_equal(same.predict(), forecaster.fit(frame).predict())
+
+
+def test_files_of_one_kind_do_not_serve_the_other(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: smamba\n")
+    with pytest.raises(ValueError, match="is for preset='smamba'; a pretrained model takes"):
+        untrained(TINY).finetune(table(), config=path)
+    path.write_text("training: {rank: 2, colour: red}\n")
+    with pytest.raises(ValueError, match="Unknown configuration key 'colour'"):
+        untrained(TINY).finetune(table(), config=path)
+    path.write_text("rank: 2\n")
+    with pytest.raises(ValueError, match="must hold the entry training, no others"):
+        untrained(TINY).finetune(table(), config=path)
+
+
+def test_an_object_or_a_detector_is_no_model_to_go_on_from():
+    class Constant:
+        def forecast(self, series, prediction_length, quantile_levels, **options):
+            raise NotImplementedError
+
+    with pytest.raises(ValueError, match="A Constant cannot be fine-tuned"):
+        untrained(Constant()).finetune(table())

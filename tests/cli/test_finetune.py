@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tsfm.cli.app import app
+
+TINY = str(Path(__file__).resolve().parents[1] / "assets" / "tiny")
 
 
 @pytest.fixture
@@ -108,6 +111,53 @@ def test_errors_are_one_line(runner, csv, tmp_path):
     result = runner.invoke(app, ["forecast", str(csv), "-n", "3", "--model", "smamba"])
     assert result.exit_code == 2
     assert "tsfm finetune FILE --preset smamba" in result.stderr
+
+
+def test_fine_tune_then_forecast(runner, csv, tmp_path):
+    out, path = tmp_path / "model", tmp_path / "quick.yaml"
+    path.write_text("training: {windows_per_epoch: 8, margin: 0.0, learning_rate: 0.001}\n")
+    words = ["finetune", str(csv), "--model", TINY, "--method", "head", "-n", "7"]
+    words += ["--out", str(out), "--context-length", "64", "--epochs", "2", "--no-progress"]
+    result = runner.invoke(app, [*words, "--config", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "2 series, 2 epochs" in result.stderr
+    table = json.loads((out / "training.json").read_text())
+    assert [row["epoch"] for row in table] == [0, 1, 2]
+    assert sum(row["kept"] for row in table) == 1
+    assert json.loads((out / "config.json").read_text())["task"] == "forecast"
+    answer = tmp_path / "answer.csv"
+    words = ["forecast", str(csv), "-n", "7", "--model", str(out), "--out", str(answer)]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(answer)["predictions"].notna().all()
+
+
+def test_a_refusal_writes_the_weights_as_they_were(runner, csv, tmp_path):
+    out, path = tmp_path / "model", tmp_path / "strict.yaml"
+    path.write_text("training: {windows_per_epoch: 8, margin: 1000.0}\n")
+    words = ["finetune", str(csv), "--model", TINY, "-n", "7", "--out", str(out)]
+    words += ["--epochs", "1", "--no-progress", "--config", str(path)]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "warning: Fine-tuning did not pay" in result.stderr
+    assert "none was better than the zero-shot model" in result.stderr
+    config = json.loads((out / "config.json").read_text())
+    assert config["name"] == "tsfm-tiny"
+
+
+def test_a_preset_and_a_model_exclude_each_other(runner, csv, tmp_path):
+    words = ["finetune", str(csv), "-n", "3", "--out", str(tmp_path / "m"), "--no-progress"]
+    for wrong, message in (
+        (["--preset", "smamba", "--model", "tsfm-mini"], "give one of them"),
+        (["--preset", "smamba", "--method", "lora"], "not with presets"),
+        (["--model", "smamba", "--method", "head"], "not with presets"),
+    ):
+        result = runner.invoke(app, [*words, *wrong])
+        assert result.exit_code == 2
+        assert message in " ".join((result.output + result.stderr).replace("│", " ").split())
+    result = runner.invoke(app, [*words, "--model", "smamba", "--epochs", "1"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["kind"] == "smamba"
 
 
 def test_evaluate_longterm(runner, tmp_path):

@@ -1,4 +1,4 @@
-"""`tsfm finetune`: train a preset on the series of a table, into a folder that forecasts."""
+"""`tsfm finetune`: train a model on the series of a table, into a folder that forecasts."""
 
 from __future__ import annotations
 
@@ -32,37 +32,59 @@ if TYPE_CHECKING:
 EPILOG = """\
 [bold]Examples[/bold]
 
-Hourly readings of many sensors that influence each other, a day ahead; then forecast with it:
+Go on from a shipped model, then forecast with what comes out:
+
+  tsfm finetune load.parquet --prediction-length 24 --out runs/load
+
+  tsfm forecast load.parquet --prediction-length 24 --model runs/load
+
+All weights of another model, in at most ten minutes:
+
+  tsfm finetune load.parquet -n 24 --model tsfm-mini-mamba --method full --max-minutes 10 \
+--out runs/load
+
+A network from nothing, for many sensors that influence each other:
 
   tsfm finetune sensors.csv --preset smamba --prediction-length 24 --out runs/sensors
-
-  tsfm forecast sensors.csv --prediction-length 24 --model runs/sensors
-
-A long horizon, in at most ten minutes:
-
-  tsfm finetune load.parquet --preset spacetime -n 720 --context-length 336 --max-minutes 10 \
---out runs/load
 
 Other sizes or another learning rate: copy a file of configs/finetune and pass it as --config.
 """
 
-PresetOption = Annotated[
-    Literal["smamba", "spacetime"],
+ModelOption = Annotated[
+    str | None,
     typer.Option(
-        help="smamba: all series are one system and help each other. spacetime: each series on "
-        "its own, any horizon."
+        help="Pretrained model to go on from: a name (see `tsfm models`) or a folder. "
+        "Default: tsfm-mini."
+    ),
+]
+MethodOption = Annotated[
+    Literal["lora", "full", "head"] | None,
+    typer.Option(
+        help="What of it is trained. lora: low-rank updates of its matrices. full: all weights. "
+        "head: the last layers. Default: lora."
+    ),
+]
+PresetOption = Annotated[
+    Literal["smamba", "spacetime"] | None,
+    typer.Option(
+        help="Train a network from nothing instead. smamba: all series are one system and help "
+        "each other. spacetime: each series on its own, any horizon."
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the trained model.")]
 ContextLengthOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Steps of history read. Default: 96 or 336, less in short series."),
+    typer.Option(
+        min=1,
+        help="Steps of history read. Default: all the model can take; 96 or 336 of a preset, less "
+        "in short series.",
+    ),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with sizes and optimisation.")
 ]
 EpochsOption = Annotated[
-    int | None, typer.Option(min=1, help="Most passes over the data. Default: 10 or 30.")
+    int | None, typer.Option(min=1, help="Most epochs. Default: the model's own.")
 ]
 
 
@@ -89,9 +111,11 @@ ProgressOption = Annotated[bool, typer.Option(help="Show a progress bar.")]
 def finetune(
     context: typer.Context,
     file: FileArgument,
-    preset: PresetOption,
     prediction_length: PredictionLengthOption,
     out: OutOption,
+    model: ModelOption = None,
+    method: MethodOption = None,
+    preset: PresetOption = None,
     context_length: ContextLengthOption = None,
     config: ConfigOption = None,
     epochs: EpochsOption = None,
@@ -108,15 +132,17 @@ def finetune(
     device: DeviceOption = "auto",
     progress: ProgressOption = True,
 ) -> None:
-    """Train a preset on your own series.
+    """Train a model on your own series.
 
-    Most series need no training: try `tsfm forecast` first. Training pays where
+    Many series need no training: try `tsfm forecast` first. Training pays where
     there are thousands of rows, or many series that move together.
 
     The last fifth of every series is held out (more if the horizon is longer). It
-    says when to stop, and its errors give the quantiles. The folder then works
-    wherever a model is asked for, on other series of the same kind, too.
+    says when to stop, and whether a pretrained model gained anything: if not, its
+    weights are written as they were, with a warning. The folder then works wherever
+    a model is asked for, on other series of the same kind, too.
     """
+    chosen = _model(model, preset, method)
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
     _make_room(context, out)
@@ -129,7 +155,7 @@ def finetune(
     from tsfm import Forecaster
 
     untrained = Forecaster(
-        preset,
+        chosen,
         prediction_length=prediction_length,
         context_length=context_length,
         id_col=column(id_col),
@@ -142,8 +168,25 @@ def finetune(
         random_state=seed,
         verbose=int(progress),
     )
-    trained = untrained.finetune(frame, config=config, epochs=epochs, max_minutes=max_minutes)
+    trained = untrained.finetune(
+        frame, method=method, config=config, epochs=epochs, max_minutes=max_minutes
+    )
     _save(trained, out)
+
+
+def _model(model: str | None, preset: str | None, method: str | None) -> str:
+    """What `Forecaster` calls the model to train."""
+    from tsfm.models.hub import DEFAULT_MODEL, PRESETS
+
+    if preset is None and model not in PRESETS:
+        return model or DEFAULT_MODEL
+    if preset is not None and model not in (None, preset):
+        raise typer.BadParameter(
+            "--preset trains from nothing, --model goes on from trained weights; give one of them"
+        )
+    if method is not None:
+        raise typer.BadParameter(f"--method {method} counts with --model alone, not with presets")
+    return preset or model or ""
 
 
 def _make_room(context: typer.Context, out: Path) -> None:
@@ -166,17 +209,33 @@ def _remove_empty(folders: list[Path]) -> None:
 def _save(trained: Forecaster, out: Path) -> None:
     """Write the model, and the table of its epochs beside it; say how it went."""
     from tsfm.cli.errors import note
+    from tsfm.loading import load_model
+    from tsfm.models import TSFM
     from tsfm.models.presets import PresetModel
 
-    assert isinstance(trained.model, PresetModel)
-    epochs, horizon = trained.training_, trained.model.config.prediction_length
-    trained.model.save_pretrained(out)
-    epochs.to_json(out / "training.json", orient="records", indent=1)
-    best = epochs.query("kept").iloc[0]
-    which = "the start" if best["epoch"] < 0 else f"epoch {best['epoch']}"
+    model = load_model(trained.model, trained.device)
+    assert isinstance(model, TSFM | PresetModel)
+    model.save_pretrained(out)
+    trained.training_.to_json(out / "training.json", orient="records", indent=1)
+    epochs, seconds = trained.training_, trained.training_["seconds"].sum()
+    first = 0 if isinstance(model, PresetModel) else 1  # epoch 0 of a TSFM is the zero-shot model
     note(
-        f"{trained.n_series_} series, {(epochs['epoch'] >= 0).sum()} epochs, "
-        f"{epochs['seconds'].sum():.0f} s; {which} validated best "
-        f"(mean square error {best['validation_error']:.4g} in units of each series)"
+        f"{trained.n_series_} series, {(epochs['epoch'] >= first).sum()} epochs, {seconds:.0f} s; "
+        f"{_verdict(trained)}"
     )
-    note(f"the model is in {out}: tsfm forecast FILE -n {horizon} --model {out}")
+    note(f"the model is in {out}: tsfm forecast FILE -n {trained.prediction_length} --model {out}")
+
+
+def _verdict(trained: Forecaster) -> str:
+    """Which epoch was best, and how good it was."""
+    best = trained.training_.query("kept").iloc[0]
+    if "gain" not in best:
+        which = "the start" if best["epoch"] < 0 else f"epoch {best['epoch']}"
+        error = f"{best['validation_error']:.4g}"
+        return f"{which} validated best (mean square error {error} in units of each series)"
+    if not trained.finetuned_:
+        return "none was better than the zero-shot model"
+    return (
+        f"epoch {best['epoch']} validated best, its loss {best['gain']:.1%} below that of the "
+        f"zero-shot model (standard error {best['standard_error']:.1%})"
+    )

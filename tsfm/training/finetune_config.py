@@ -76,19 +76,7 @@ class FinetuneConfig:
         """Check the fields."""
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule={self.schedule!r} must be one of {', '.join(SCHEDULES)}.")
-        for name, least in _WHOLE.items():
-            value = getattr(self, name)
-            if name == "windows_per_epoch" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
-        for name, (low, high, words) in _REAL.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name}={value!r} must be a number.")
-            inside = low <= value < high and (value > 0 or name in _MAY_BE_ZERO)
-            if not inside:
-                raise ValueError(f"{name}={value!r} must {words}.")
+        check_numbers(self, _WHOLE, _REAL, _MAY_BE_ZERO, may_be_none=("windows_per_epoch",))
 
     @classmethod
     def of(cls, kind: str, values: dict[str, Any] | None = None) -> FinetuneConfig:
@@ -110,6 +98,49 @@ class FinetuneConfig:
             return self.learning_rate * rise
         progress = min(1.0, epoch / self.epochs)
         return self.learning_rate * rise * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def check_numbers(
+    config: object,
+    whole: dict[str, int],
+    real: dict[str, tuple[float, float, str]],
+    may_be_zero: tuple[str, ...] = (),
+    may_be_none: tuple[str, ...] = (),
+) -> None:
+    """Refuse numbers of a configuration that are out of range.
+
+    Parameters
+    ----------
+    config
+        Its fields are looked at.
+    whole
+        Names of whole numbers, and the least they may be.
+    real
+        Names of other numbers, the least they may be, the bound that they stay below, and the
+        range in words.
+    may_be_zero
+        Real numbers that may be equal to their least.
+    may_be_none
+        Whole numbers that may be left out.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range; the message names it.
+    """
+    for name, least in whole.items():
+        value = getattr(config, name)
+        if name in may_be_none and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
+    for name, (low, high, words) in real.items():
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name}={value!r} must be a number.")
+        inside = low <= value < high and (value > low or name in may_be_zero)
+        if not inside:
+            raise ValueError(f"{name}={value!r} must {words}.")
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -157,7 +188,7 @@ def read_recipe(
     >>> model.prediction_length, training.schedule
     (24, 'cosine')
     """
-    file = {} if path is None else _read_yaml(Path(path))
+    file = {} if path is None else read_yaml(Path(path))
     if not isinstance(file, dict) or set(file) - {"preset", "model", "training"}:
         raise ValueError(f"{path} must hold the entries preset, model and training, no others.")
     kind = preset or file.get("preset")
@@ -173,7 +204,7 @@ def read_recipe(
     return preset_config(kind, parts[0]), FinetuneConfig.of(kind, parts[1])
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """What a YAML file holds; the errors name it."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -62,7 +62,7 @@ def make_values(n: int) -> Any:
     return values
 
 
-def method(name: str, model: str) -> Callable[[Any], object]:
+def method(name: str, model: str, threads: int) -> Callable[[Any], object]:
     """What is timed: a call with values [n]."""
     import numpy as np
 
@@ -75,7 +75,7 @@ def method(name: str, model: str) -> Callable[[Any], object]:
 
         def forest(values: Any) -> object:
             windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW)
-            trees = IsolationForest(n_estimators=TREES, random_state=0)
+            trees = IsolationForest(n_estimators=TREES, n_jobs=threads, random_state=0)
             return trees.fit(windows).score_samples(windows)
 
         return forest
@@ -104,7 +104,7 @@ def work(name: str, options: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    call = method(name, options.model)
+    call = method(name, options.model, options.threads)
     call(make_values(10 * WINDOW))  # compilation and loading do not count
     values = make_values(options.points)
     before = peak_memory_mb()

@@ -63,7 +63,9 @@ class AnomalyDetector(OutlierMixin, StreamingDetector):  # type: ignore[misc]
         above it. `alpha`: the largest p-value of an anomalous step. `threshold`: a score, in log
         odds. See `tsfm.anomalies.thresholds`.
     context_length
-        Steps that are read at once, at least 8; as many as the model can take by default.
+        Steps that are read at once, at least 8. By default as many as the model can take, or, for
+        causal judgements, as those of its calibration were. Series that are read in windows of
+        another length than those of the calibration do without it, with a warning.
     aggregation
         How channels are judged. "auto": one by one in frames, by the highest score in arrays.
         "max", "mean" or k (the mean of the k highest): as one, with one answer per time step;
@@ -152,16 +154,19 @@ class AnomalyDetector(OutlierMixin, StreamingDetector):  # type: ignore[misc]
         Parameters
         ----------
         X
-            Series as for `detect`, or an array [n, channels] whose rows are time steps, NaN =
-            missing. With `alpha` it is the clean reference; with `contamination` it sets the
-            threshold; else it is what `update` goes on from. It is copied, not changed.
+            A Series or a DataFrame as for `detect`, or an array [n, channels] whose rows are time
+            steps, NaN = missing. An array or list of one dimension is refused, as scikit-learn has
+            it: reshape it to (-1, 1), or make it a Series. With `alpha` it is the clean reference;
+            with `contamination` it sets the threshold; else it is what `update` goes on from. It
+            is copied, not changed.
         y
             Ignored; there for scikit-learn.
 
         Raises
         ------
         ValueError
-            The data cannot be read (`DataError`), or a parameter is out of range.
+            The data cannot be read (`DataError`), an array is not of two dimensions, or a
+            parameter is out of range.
         """
         check_detector(self)
         loaded, settings = self._ready()
@@ -171,15 +176,16 @@ class AnomalyDetector(OutlierMixin, StreamingDetector):  # type: ignore[misc]
             if choose_rule(self.contamination, self.alpha, self.threshold)[0] in COMPARING:
                 items = judge_panel(self.panel_, loaded.model, settings)
                 self._reference = reference_of(items, settings)
-            length, channels = int(self.panel_.lengths.max()), channels_per_item(self.panel_)
-            channels = 1 if self.aggregation == "auto" else channels
+            length = int(self.panel_.lengths.max())
+            channels = settings.joined(channels_per_item(self.panel_))
         else:
             array = self._array(X, reset=True)
             self._reference = Reference((self._score_rows(array, loaded, settings),))
             length, channels = array.shape
-        rule = self._rule(loaded)
-        rule.warn_where_weak()
-        self.offset_ = -rule.threshold(settings.length(length), channels)
+        rule = self._rule(loaded, settings)
+        length = settings.length(length)
+        rule.warn_where_weak([length], channels)
+        self.offset_ = -rule.threshold(length, channels)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:

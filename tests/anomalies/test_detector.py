@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from tsfm import AnomalyDetector
 from tsfm.anomalies.findings import ShortSeriesWarning
 from tsfm.anomalies.thresholds import ReferenceWarning, UncalibratedWarning
 from tsfm.frames import AllMissingWarning, DataError, GapWarning, InfiniteValueWarning
-from tsfm.models.calibration import Calibration, Table
 
 CONTEXT_RELATIVE = "a step is judged in the light of those around it, so their order matters"
 OWN = {
@@ -269,23 +267,21 @@ def test_rules_reach_the_answer(distance, day, panel):
         AnomalyDetector(distance, alpha=0.1).detect(day)
 
 
-def test_the_calibration_of_the_model_sets_threshold_and_p_values(distance, day):
-    rng = np.random.default_rng(0)
-    table = Table.of({n: rng.normal(size=(300, n)) for n in (16, 256)})
-    distance.calibration = Calibration((table,), "noise", 0)
-    detector = AnomalyDetector(distance)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        got = detector.detect(day)
-    assert got["is_anomaly"].equals(got["score"] > table.threshold(200))
-    np.testing.assert_allclose(got["p_value"], table.p_values(got["score"].to_numpy(), 200))
-    found = detector.segments(day)
-    peak = float(got["score"].max())
-    assert found["p_value"].min() == pytest.approx(table.peak_p_value(peak, 200))
-    wide = pd.DataFrame({"a": day, "b": day})
-    joint = detector.set_params(aggregation="max").fit(wide)
-    assert joint.offset_ == -table.threshold(200, 2)
-    assert (detector.set_params(alpha=0.01).detect(wide)["p_value"] <= 1).all()
+@pytest.mark.parametrize("method", ["fit", "predict"])
+@pytest.mark.parametrize("data", [np.arange(20.0), list(range(20)), tuple(range(20))])
+def test_arrays_of_one_dimension_are_refused_with_the_remedy(distance, data, method):
+    detector = AnomalyDetector(distance, threshold=0.0).fit(np.arange(20.0)[:, None])
+    with pytest.raises(ValueError, match=r"time steps.*Reshape your data.*\(-1, 1\).*Series"):
+        getattr(detector, method)(data)
+    assert detector.fit(pd.Series(data)).predict(np.reshape(data, (-1, 1))).shape == (20,)
+
+
+def test_a_list_of_series_is_no_array(distance, day):
+    for other in (day.to_numpy(), day.to_numpy()[:50]):
+        with pytest.raises(ValueError, match="id column"):
+            AnomalyDetector(distance, threshold=0.0).fit([day.to_numpy(), other])
+    rows = day.to_numpy()[:, None].tolist()
+    assert AnomalyDetector(distance, threshold=0.0).fit(rows).n_features_in_ == 1
 
 
 def test_pyod_conventions(distance, day):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 
-from tsfm.anomalies.thresholds import Reference, Rule, choose_rule
+from tsfm.anomalies.thresholds import (
+    Reference,
+    ReferenceWarning,
+    Rule,
+    UncalibratedWarning,
+    choose_rule,
+)
 from tsfm.models.calibration import Calibration, Distribution, Table
 
 
@@ -38,6 +45,18 @@ def test_ties_and_missing_scores_are_on_the_safe_side():
     np.testing.assert_allclose(p, [0.8, 0.4, 0.2, 1.0, np.nan])
     assert reference.alpha_threshold(0.1) == math.inf
     assert reference.alpha_threshold(0.2) == 2.0
+    assert reference.alpha_threshold(0.8) == 0.0
+    assert reference.alpha_threshold(1.0) == -math.inf
+    assert Reference(()).alpha_threshold(1.0) == -math.inf
+
+
+def test_reference_thresholds_are_the_inverse_of_p_values_at_every_level():
+    scores = np.sort(np.random.default_rng(0).normal(size=99))
+    reference = Reference((scores,))
+    p = reference.p_values(scores)
+    for k in range(1, 101):
+        for alpha in (k / 100, 1 - (1 - k / 100), np.nextafter(k / 100, 0)):
+            assert np.array_equal(scores > reference.alpha_threshold(alpha), p <= alpha)
 
 
 def test_a_share_of_the_steps_lies_above_its_threshold():
@@ -139,6 +158,34 @@ def test_rules():
     rule = Rule("alpha", 0.05, known, reference)
     assert rule.threshold(64) == 94.0
     assert rule.p_values(scores, 64).tolist()[:2] == [1.0, 0.97]
+
+
+def test_the_calibration_holds_for_series_that_are_read_alike():
+    scores, known = np.array([0.0, 3.0]), table()
+    rule = Rule("calibrated", 0.0, known, longest=64)
+    assert rule.threshold(64) == known.threshold(64)
+    assert rule.threshold(65) == 0.0
+    assert np.isnan(rule.p_values(scores, 65)).all()
+    assert math.isnan(rule.peak_p_value(3.0, 1, 65))
+    with pytest.raises(ValueError, match=r"clean reference.* leave context_length at None"):
+        Rule("alpha", 0.01, known, longest=64).threshold(65)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rule.warn_where_weak([16, 64])
+    with pytest.warns(UncalibratedWarning, match="as long as it can read: leave context_length"):
+        rule.warn_where_weak([16, 65])
+
+
+def test_levels_below_the_smallest_p_value_are_warned_of():
+    known = table()  # 6,400 steps of 16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Rule("alpha", 1 / 6_401, known).warn_where_weak([16])
+        Rule("alpha", 1.0, known).warn_where_weak([16])
+        Rule("alpha", 1.0, None, Reference((np.arange(3.0),))).warn_where_weak([16])
+    for lengths, n_channels in (([256, 16], 1), ([256], 20)):
+        with pytest.warns(ReferenceWarning, match="clean reference of at least 9999 steps"):
+            Rule("alpha", 0.0001, known).warn_where_weak(lengths, n_channels)
 
 
 @pytest.mark.parametrize(

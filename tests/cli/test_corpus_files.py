@@ -81,6 +81,28 @@ def test_what_the_guard_kept_out_is_said(run):
     assert "'02' of sales.csv" in done.stderr
 
 
+def test_tables_without_series_in_an_excluded_folder_are_said(run, tmp_path):
+    table = long_table()
+    table.to_csv("sales.csv", index=False)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench/published.csv").write_text("method,mean,count\nSHADE,0.5,15\nPCA,0.4,9\n")
+    arguments = ("corpus", "build", "sales.csv", "--id-col", "shop", "--exclude", "bench")
+    done = run(*arguments, "--out", "mine")
+    assert done.exit_code == 2
+    assert "no file of it holds series" in done.stderr
+    table[table["shop"] == "02"].to_csv("bench/test.csv", index=False)
+    done = run(*arguments, "--out", "mine")
+    assert done.exit_code == 0, done.output
+    assert "warning: Passed over in bench" in done.stderr
+    assert "no numbers): published.csv. " in done.stderr
+    assert "1 series hold windows of an evaluation set" in done.stderr
+    # dates of any style make a table of series, and one that cannot be read is no reason to go on
+    table.rename(columns={"shop": "store"}).to_csv("bench/other.csv", index=False)
+    done = run(*arguments, "--out", "again")
+    assert done.exit_code == 2
+    assert "other.csv has no column 'shop'" in done.stderr
+
+
 def test_dates_of_a_piece_must_not_depend_on_it():
     frame = long_table(day_first=True)
     with pytest.raises(ValueError, match="--date-format"):

@@ -18,7 +18,6 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from tsfm.corpora import TableOptions, build_corpus
-from tsfm.corpora.build import LeakError
 from tsfm.corpora.tables import table_chunks
 from tsfm.datasets.stored import Corpus
 from tsfm.datasets.stored.layout import part_of
@@ -267,28 +266,26 @@ def test_a_warning_comes_once_for_many_pieces(tmp_path):
     assert len(caught) == 1
 
 
-def test_series_of_evaluation_sets_stay_out(tmp_path):
+def test_records_of_values_are_series_and_channels(tmp_path):
+    """A list of channels per step, as in the files of TSB-AD."""
     rng = np.random.default_rng(0)
-    test = rng.normal(size=200).cumsum()
-    days = pd.date_range("2020-01-01", periods=400)
-    clean, leaky = rng.normal(size=400), rng.normal(size=400)
-    leaky[150:250] = 70 - 3 * test[80:180]
-    wide = pd.DataFrame({"day": days, "clean": clean, "leaky": leaky})
-    wide.to_csv(tmp_path / "mine.csv", index=False)
-    (tmp_path / "bench").mkdir()
-    pd.DataFrame({"day": days[:200], "y": test}).to_csv(tmp_path / "bench/test.csv", index=False)
-    mine, bench = tmp_path / "mine.csv", tmp_path / "bench"
-    corpus = build_corpus([mine], tmp_path / "c", exclude=[bench])
+    one, many = rng.normal(size=(2, 90)), rng.normal(size=(80, 3))
+    labels = [[0] * 90] * 2
+    rows = pd.DataFrame({"series_id": ["a", "b"], "values": list(one), "labels": labels})
+    rows.to_parquet(tmp_path / "univariate.parquet")
+    rows = pd.DataFrame({"series_id": ["m"], "train_end": [40], "values": [many.tolist()]})
+    rows.to_parquet(tmp_path / "multivariate.parquet")
+    corpus = build_corpus([tmp_path / "univariate.parquet"], tmp_path / "u")
+    check(corpus, {"a": one[0], "b": one[1]})
+    corpus = build_corpus([tmp_path / "multivariate.parquet"], tmp_path / "m")
+    check(corpus, {f"m/{k}": many[:, k] for k in range(3)})
+    (tmp_path / "lines.jsonl").write_text(json.dumps({"values": [1, 2, 3]}) + "\n")
+    check(build_corpus([tmp_path / "lines.jsonl"], tmp_path / "l"), {"0": np.array([1.0, 2, 3])})
+    days = pd.date_range("2020-01-01", periods=200)
+    mine = pd.DataFrame({"day": days, "clean": rng.normal(size=200), "leaky": 0.0})
+    mine["leaky"] = np.r_[rng.normal(size=60), 5 - 2 * many[:, 1], rng.normal(size=60)]
+    corpus = build_corpus([mine], tmp_path / "c", exclude=[tmp_path / "multivariate.parquet"])
     assert corpus.column("item_id").tolist() == ["clean"]
-    assert corpus.meta.sources[0].n_excluded == 1
-    assert corpus.meta.guard["evaluation"] == [str(bench / "test.csv")]
-    line = json.loads((corpus.path / "excluded.jsonl").read_text())
-    assert (line["item_id"], line["evaluation"]) == ("leaky", str(bench / "test.csv"))
-    assert line["hits"] >= 4
-    with pytest.raises(LeakError, match=r"'leaky' of .*mine\.csv"):
-        build_corpus([mine], tmp_path / "d", exclude=[bench], on_leak="raise")
-    assert not (tmp_path / "d").exists()
-    assert not (build_corpus([mine], tmp_path / "e").path / "excluded.jsonl").exists()
 
 
 KILLED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfm.evaluation.detector_scorer import ModelScorer, model_scorer
+from tsfm.evaluation.detector_scorer import ModelScorer, faded, model_scorer
 from tsfm.models import Detection, Detector, DetectorConfig
 
 
@@ -24,13 +24,21 @@ def peak(length=300, at=100):
     return values
 
 
-def test_the_neighbourhood_of_a_step_counts():
+def test_scores_fade_around_a_step():
     sharp = ModelScorer(Marked(), "marked", neighbourhood=0.0)(peak(), 0)
-    blurred = ModelScorer(Marked(), "marked", neighbourhood=0.02)(peak(), 0)
-    assert sharp.argmax() == blurred.argmax() == 100
+    soft = ModelScorer(Marked(), "marked", neighbourhood=0.02)(peak(), 0)
+    assert sharp.argmax() == soft.argmax() == 100
     assert np.flatnonzero(sharp > 0.01).tolist() == [100]
-    assert np.flatnonzero(blurred > 0.01).tolist() == list(range(97, 104))  # 7 of 300 steps
-    np.testing.assert_allclose(blurred[97], 1 / 7, rtol=1e-6)
+    np.testing.assert_allclose(soft[94:107], 1 - np.abs(np.arange(-6, 7)) / 6, atol=1e-8)
+    assert (soft[:94] < 1e-8).all()
+
+
+def test_fading_is_the_highest_score_less_its_distance():
+    scores = np.random.default_rng(0).random(200)
+    t = np.arange(200)
+    by_hand = (scores - scores.max() * np.abs(t[:, None] - t) / 15).max(axis=1)
+    np.testing.assert_allclose(faded(scores, 15.0), by_hand, atol=1e-12)
+    assert faded(scores, 0.5) is scores
 
 
 def test_missing_steps_score_nothing_and_channels_join():
@@ -46,8 +54,8 @@ def test_missing_steps_score_nothing_and_channels_join():
 def test_a_saved_detector_by_folder(tmp_path):
     detector = Detector.from_config(DetectorConfig.preset("tiny"), seed=0)
     detector.save_pretrained(tmp_path / "own")
-    scorer = model_scorer(tmp_path / "own", aggregation=3, device="cpu")
-    assert scorer.name.endswith("(3 of channels)")
+    scorer = model_scorer(tmp_path / "own", aggregation="max", device="cpu")
+    assert scorer.name.endswith("(max of channels)")
     values = np.random.default_rng(0).normal(size=(64, 4))
     answer = scorer(values, 0)
     assert answer.shape == (64,)

@@ -45,8 +45,8 @@ def test_outliers_are_found_and_inversions_are_not(strict):
     by_name = {row.name: row for row in report.types}
     assert by_name["outlier"].precision["jumps"] > 0.8
     assert by_name["outlier"].n_events == by_name["outlier"].n_series
-    if "inversion" in by_name:
-        assert by_name["inversion"].precision["jumps"] < by_name["outlier"].precision["jumps"]
+    assert by_name["inversion"].n_events > 0
+    assert by_name["inversion"].precision["jumps"] < by_name["outlier"].precision["jumps"]
     assert by_name["outlier"].group == "local"
     assert set(report.groups()) <= {"local", "seasonal"}
     assert report.share < report.average_precision < 1
@@ -63,6 +63,8 @@ def test_thresholds_make_recall_and_alarms(strict):
     three = evaluate(Jumps(), RECIPE, name="jumps", kinds=("outlier",), **FEW)
     assert math.isnan(three.false_alarms)
     assert math.isnan(three.types[0].recall)
+    assert math.isnan(three.false_alarms_wide)
+    assert two.false_alarms_wide == 1
     assert three.average_precision == one.average_precision == two.average_precision
 
 
@@ -85,6 +87,26 @@ def test_the_report_in_full(strict, tmp_path):
     assert read["headline"]["clean series"] == 20
 
 
+def test_without_calibration_nothing_is_said_of_alarms(tmp_path):
+    wild = np.zeros(300)
+    wild[150] = 1e6
+    report = evaluate(
+        Jumps(), RECIPE, name="jumps", kinds=("outlier",), real={"wild": wild}, **FEW
+    )
+    assert report.real == {}
+    assert "no calibration" in report.summary()
+    assert "real" not in report.summary()
+
+
+def test_types_without_events_stay_in_the_table(strict, tmp_path):
+    rare = AnomalyRecipe(families={"waves": 1.0}, weak=1.0, strength=0.001)
+    report = evaluate(Jumps(), rare, name="jumps", kinds=("outlier",), table=strict, **FEW)
+    assert report.types[0].n_events == 0
+    assert "outlier" in report.table()
+    report.to_json(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["types"][0]["n_events"] == 0
+
+
 def test_the_same_series_every_time(strict):
     one, two = (
         evaluate(Jumps(), RECIPE, name="jumps", kinds=("outlier",), table=strict, **FEW)
@@ -97,5 +119,7 @@ def test_the_same_series_every_time(strict):
 def test_names_that_do_not_exist(strict):
     with pytest.raises(ValueError, match="z-scores"):
         evaluate(Jumps(), RECIPE, name="jumps", baselines=("z-scores",), **FEW)
+    with pytest.raises(ValueError, match="n_mixed must be at least 8"):
+        evaluate(Jumps(), RECIPE, name="jumps", **{**FEW, "n_mixed": 1})
     with pytest.raises(ValueError, match="outliers"):
         evaluate(Jumps(), RECIPE, name="jumps", kinds=("outliers",), **FEW)

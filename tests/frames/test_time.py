@@ -239,7 +239,7 @@ def test_constant_and_all_missing_series() -> None:
     index = pd.date_range("2024-01-01", periods=4)
     assert to_panel(series(index, 7.0)).values[0].tolist() == [7.0] * 4
     wide = pd.DataFrame({"a": [np.nan] * 4, "b": range(4)}, index=index)
-    with pytest.warns(AllMissingWarning, match="'a': its forecasts are missing"):
+    with pytest.warns(AllMissingWarning, match="'a': its answers are missing, too"):
         panel = to_panel(wide)
     assert panel.has_values.tolist() == [False, True]
 

@@ -63,6 +63,21 @@ def test_weights_count_like_repetitions_and_unknown_scores_not_at_all():
         assert np.isnan(conformal_quantiles([np.nan, np.nan], levels, method=method)).all()
 
 
+@pytest.mark.parametrize("method", ["higher", "linear"])
+def test_scores_of_weight_zero_are_no_scores(method):
+    levels = [0.05, 0.3, 0.5, 0.7, 0.9, 0.99]
+    assert conformal_quantiles([1.0, 2.0, 3.0], [0.9], [0, 1, 1], method=method)[0] == 3.0
+    assert conformal_quantiles([1.0, 2.0, 3.0], [0.9], [1, 1, 0], method=method)[0] == 2.0
+    for weights in ([0, 2, 1, 1], [2, 0, 0, 1], [1, 1, 1, 0]):
+        kept = np.flatnonzero(weights)
+        some = np.array([4.0, 1.0, 3.0, 2.0])
+        np.testing.assert_array_equal(
+            conformal_quantiles(some, levels, weights, method=method),
+            conformal_quantiles(some[kept], levels, np.array(weights)[kept], method=method),
+        )
+    assert np.isnan(conformal_quantiles([1.0, 2.0], levels, [0, 0], method=method)).all()
+
+
 @pytest.mark.parametrize("horizon", [1, 2, 3, 8, 24, 100])
 def test_corrections_between_centres(horizon):
     at = centres(horizon)

@@ -14,6 +14,7 @@ from tsfm.models import TSFM, Detector, DetectorConfig, list_models
 from tsfm.models import detection as detection_file
 from tsfm.models.detecting import standardised
 from tsfm.models.hub import build_network, load_network, read_config
+from tsfm.models.judgement import judge_trailing
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +141,38 @@ def test_channels_in_another_order(detector):
     np.testing.assert_allclose(one.expected[:, [2, 0, 1]], two.expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("delay", [0, 3])
-def test_causal_scores_know_nothing_of_what_comes(detector, delay):
+def test_windows_together_are_windows_by_themselves(detector, monkeypatch):
     x = series(90, 2)
-    whole = detector.score(x, causal=True, delay=delay, window=32)
-    assert np.isfinite(whole.score).all()
+    x[70:75, 1] = np.nan
+    windows = np.stack([x[at : at + 48] for at in range(20)])
+    before = windows.copy()
+    for tokens in (1, 100, 10_000):
+        monkeypatch.setattr(detection_file, "_TOKENS_PER_PASS", tokens)
+        for one, window in zip(detector.score_windows(windows), windows, strict=True):
+            alone = detector.score(window)
+            np.testing.assert_allclose(one.score, alone.score, atol=1e-5)
+            np.testing.assert_allclose(one.expected, alone.expected, rtol=1e-5)
+            np.testing.assert_allclose(one.scale, alone.scale, rtol=1e-6)
+    np.testing.assert_array_equal(windows, before)
+    for wrong in (windows[0], windows[:, :7], np.zeros((1, 257, 1))):
+        with pytest.raises(ValueError, match=r"shape \[n, L, C\], L from 8 to 256"):
+            detector.score_windows(wrong)
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_trailing_windows_know_nothing_of_what_comes(detector, delay):
+    x = series(90, 2)
+    whole = judge_trailing(detector, x, 32, delay)
+    assert np.isnan(whole.score[: 7 - delay]).all()
+    assert np.isfinite(whole.score[7 - delay : 90 - delay]).all()
+    assert np.isnan(whole.score[90 - delay :]).all()
     for cut in (40, 64):
-        part = detector.score(x[:cut], causal=True, delay=delay, window=32)
-        np.testing.assert_allclose(part.score, whole.score[:cut], atol=1e-5)
+        part = judge_trailing(detector, x[:cut], 32, delay)
+        np.testing.assert_allclose(
+            part.score[: cut - delay], whole.score[: cut - delay], atol=1e-5
+        )
     score, expected = by_hand(detector, x[48:80])
-    np.testing.assert_allclose(whole.score[79], score[-1], atol=1e-5)
+    np.testing.assert_allclose(whole.score[79 - delay], score[-1 - delay], atol=1e-5)
     np.testing.assert_allclose(whole.expected[79 - delay], expected[-1 - delay], rtol=1e-5)
 
 
@@ -164,8 +187,6 @@ def test_causal_scores_know_nothing_of_what_comes(detector, delay):
         (np.zeros(9), {"window": 4}, "window must be"),
         (np.zeros(9), {"window": 512}, "from 8 to 256"),
         (np.zeros(9), {"overlap": 1.0}, "overlap must be"),
-        (np.zeros(9), {"delay": 2}, "0 unless causal"),
-        (np.zeros(9), {"delay": -1, "causal": True}, "delay must be"),
     ],
 )
 def test_mistakes_are_named(detector, values, options, message):

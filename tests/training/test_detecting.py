@@ -22,7 +22,7 @@ from tsfm.models.detecting import DetectingNetwork
 from tsfm.training.config import OptimizerConfig, PretrainConfig
 from tsfm.training.detect_config import DetectionLoss, PretrainDetectorConfig
 from tsfm.training.detect_validation import event_peaks, validate_detector
-from tsfm.training.detecting import detection_loss
+from tsfm.training.detecting import detection_loss, event_weights
 from tsfm.training.module import PretrainModule, build_optimizer
 from tsfm.training.pretrain import run
 from tsfm.training.task import load_run
@@ -135,12 +135,29 @@ def test_labels_of_missing_and_hidden_steps_do_not_count():
     unseen = batch.values.isnan() | batch.hidden.repeat_interleave(8, dim=-1)
     assert batch.labels[unseen].any()
     flipped = dataclasses.replace(batch, labels=batch.labels ^ unseen)
-    _, one = detection_loss(network, batch, DetectionLoss())
-    _, two = detection_loss(network, flipped, DetectionLoss())
+    alike = DetectionLoss(
+        short_exponent=0.0
+    )  # how long an event is does not depend on what is seen
+    _, one = detection_loss(network, batch, alike)
+    _, two = detection_loss(network, flipped, alike)
     assert torch.equal(one["label"], two["label"])
     assert torch.equal(one["kind"], two["kind"])
     other = dataclasses.replace(batch, labels=~batch.labels)
     assert detection_loss(network, other, DetectionLoss())[1]["label"] > one["label"]
+
+
+def test_steps_of_short_events_count_more():
+    labels = torch.zeros(2, 3, 100, dtype=torch.bool)
+    labels[0, 0, 10] = True  # one step
+    labels[0, 1, 90:] = True  # ten, up to the end of a row
+    labels[0, 2, :10] = True  # ten, from the begin of the next
+    labels[1, 0, 10:90] = True  # eighty
+    weights = event_weights(labels, 64, 0.5)
+    assert (weights[~labels] == 1).all()
+    assert weights[0, 0, 10] == 8
+    torch.testing.assert_close(weights[0, 1:][labels[0, 1:]], torch.full((20,), 6.4**0.5))
+    assert (weights[1] == 1).all()
+    assert (event_weights(labels, 64, 0.0) == 1).all()
 
 
 def test_hidden_and_missing_values_are_targets_but_never_inputs():

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +20,14 @@ from tsfm.datasets.stored import CorpusConfig, CorpusWriter, Series
 from tsfm.datasets.stored.layout import training_lengths
 from tsfm.datasets.stored.strata import stratify
 from tsfm.datasets.stored.windows import StoredWindows
+from tsfm.training import pretrain
 from tsfm.training.config import PretrainConfig
 from tsfm.training.forecasting import Forecasting
 from tsfm.training.pretrain import run
 from tsfm.training.stored_validation import held_out_windows, validate_stored
 from tsfm.training.stream import StoredStream
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -62,6 +70,68 @@ def test_slices_end_like_one_run(config, corpus, tmp_path, share):
         run(slice_, tmp_path / "sliced", resume=steps > 3, progress=False)
     one, two = ((tmp_path / d / "model.safetensors").read_bytes() for d in ("whole", "sliced"))
     assert one == two
+
+
+LIVES = """
+import json, os, random, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from tsfm.training import pretrain
+from tsfm.training.config import PretrainConfig
+
+settings, out, seed = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+config, rng = PretrainConfig.from_dict(settings), random.Random(seed)
+
+def live(steps):
+    original = pretrain.SliceCallback.on_train_batch_end
+    def told(self, *arguments, **named):
+        os.write(steps, b".")
+        original(self, *arguments, **named)
+    pretrain.SliceCallback.on_train_batch_end = told
+    pretrain.run(config, out, resume=True, progress=False)
+
+for life in range(10):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            live(writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    for _ in range(rng.randint(0, 12)):
+        os.read(reader, 1)
+    time.sleep(rng.uniform(0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)
+    os.close(reader)
+"""
+
+
+def test_a_run_killed_ten_times_ends_like_the_whole(config, corpus, tmp_path):
+    """SIGKILL at random moments: while a step is taken, a chunk is read, a state is written."""
+    changes = {"max_steps": 160, "checkpoint_minutes": 2e-4, "model.backbone.dropout": 0.1}
+    config = dataclasses.replace(config, corpus=corpus).replace(changes)
+    out = tmp_path / "killed"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LIVES, json.dumps(config.to_dict()), str(out), "0"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert done.stdout.split() == ["9"] * 10, done.stderr
+    reached = pretrain._steps_in(out / "trunk.ckpt")
+    assert 0 < reached < 160
+    assert run(config, out, resume=True, progress=False).step == 160
+    run(config, tmp_path / "whole", progress=False)
+    killed, whole = (
+        torch.load(folder / "trunk.ckpt", weights_only=True)["state_dict"]
+        for folder in (out, tmp_path / "whole")
+    )
+    assert killed.keys() == whole.keys()
+    assert all(torch.equal(weight, whole[name]) for name, weight in killed.items())
+    one, two = ((f / "model.safetensors").read_bytes() for f in (out, tmp_path / "whole"))
+    assert one == two
+    assert not list(out.glob("*.part"))
 
 
 def test_a_corpus_that_changed_is_not_gone_on_with(config, corpus, tmp_path):
@@ -129,6 +199,25 @@ def test_scores_alone_mixed_and_by_stratum(config, corpus):
     by_stratum = validate_stored(network, corpus, n=64)
     assert [s.name for s in by_stratum] == ["stratum 1", "stratum 2"]
     assert all(0 <= s.coverage <= 1 for s in by_stratum)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_without_a_window_to_score_there_is_no_score(config, tmp_path, share):
+    """Zeros would pass for a perfect forecast."""
+    values = np.random.default_rng(0).normal(size=200)
+    values[150:] = np.nan
+    with CorpusWriter(tmp_path / "ended") as writer:
+        writer.add(Series("ended", values))
+    ended = CorpusConfig(str(tmp_path / "ended"), share=share)
+    config = dataclasses.replace(config, corpus=ended, max_steps=4, validate_every=2, log_every=1)
+    with pytest.warns(UserWarning, match=r"corpus\.validation_share") as caught:
+        run(config, tmp_path / "run", progress=False)
+    assert sum("validation_share" in str(w.message) for w in caught) == 1  # of two validations
+    scores = Forecasting(config).validate(Forecasting(config).network().eval())
+    assert [row[0] for row in scores.rows] == ([] if share == 1 else ["waves", "local_level"])
+    assert ("mean" in scores.metrics) == ("coverage" in scores.metrics) == (share < 1)
+    logged = next((tmp_path / "run/logs").glob("csv_*/metrics.csv")).read_text()
+    assert ("validation/mean" in logged) == (share < 1)
 
 
 def test_a_run_learns_from_the_corpus(config, corpus):

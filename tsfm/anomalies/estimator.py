@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +17,21 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 
 from tsfm.anomalies.arguments import check_detector, has_series_columns, settings_of
-from tsfm.anomalies.findings import Finding, Settings, findings_of, judge_panel, reference_of
+from tsfm.anomalies.findings import (
+    Finding,
+    Settings,
+    channels_per_item,
+    findings_of,
+    judge_panel,
+    reference_of,
+)
 from tsfm.anomalies.loading import LoadedDetector, load_detector
 from tsfm.anomalies.thresholds import Reference, Rule, choose_rule
 from tsfm.frames.errors import DataWarning
 from tsfm.frames.infer import Freq
 from tsfm.frames.panel import OnDuplicates, OnGaps, Panel, to_panel
 from tsfm.frames.read import Data
+from tsfm.models.calibration import Table
 from tsfm.models.judgement import (
     SHORTEST,
     Aggregation,
@@ -29,6 +39,7 @@ from tsfm.models.judgement import (
     combine_channels,
     judge,
     judge_trailing,
+    longest_window,
 )
 
 Array = NDArray[np.float64]
@@ -66,26 +77,35 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
     def _ready(self, *, causal: bool | None = None) -> tuple[LoadedDetector, Settings]:
         loaded = load_detector(self.model, self.device)
         wanted = self.causal if causal is None else causal
-        return loaded, settings_of(self, loaded.model, causal=wanted)
+        settings = settings_of(self, loaded.model, causal=wanted)
+        if settings.causal and self.context_length is None:
+            table = _table(loaded, settings)
+            if table is not None and table.window >= settings.delay + SHORTEST:
+                settings = replace(settings, window=min(settings.window, table.window))
+        return loaded, settings
 
-    def _rule(self, loaded: LoadedDetector, *, causal: bool | None = None) -> Rule:
+    def _rule(self, loaded: LoadedDetector, settings: Settings) -> Rule:
         """The rule of the parameters, with what `fit` gave it."""
         name, amount = choose_rule(self.contamination, self.alpha, self.threshold)
-        trailing = bool(self.causal if causal is None else causal)
-        known = loaded.calibration
-        delay = self.delay if trailing else 0
-        table = known.table(causal=trailing, delay=delay) if known else None
-        return Rule(name, amount, table, self._reference if name in COMPARING else None)
+        table = _table(loaded, settings)
+        longest = math.inf
+        if table is not None:
+            window = table.window or longest_window(loaded.model, None)
+            if window != settings.window:
+                longest = 0 if settings.causal else min(window, settings.window)
+        reference = self._reference if name in COMPARING else None
+        return Rule(name, amount, table, reference, longest)
 
     def _find(self, X: Data | None) -> tuple[Panel, list[Finding]]:
         check_detector(self)
         loaded, settings = self._ready()
         panel = self._panel(X)
         items = judge_panel(panel, loaded.model, settings)
-        rule = self._rule(loaded)
+        rule = self._rule(loaded, settings)
         if rule.name == "contamination" and rule.reference is None:
-            rule = Rule("contamination", rule.amount, rule.table, reference_of(items, settings))
-        rule.warn_where_weak()
+            rule = replace(rule, reference=reference_of(items, settings))
+        lengths = [settings.length(int(length)) for length in panel.lengths]
+        rule.warn_where_weak(lengths, settings.joined(channels_per_item(panel)))
         return panel, [one for item in items for one in findings_of(item, rule, settings)]
 
     def _panel(self, X: Data | None) -> Panel:
@@ -134,6 +154,7 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
                 "decision_function take rows of numbers, one per time step; for such a frame call "
                 "detect or segments."
             )
+        _check_rows(X)
         array: Array = validate_data(
             self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan",
             ensure_min_samples=SHORTEST,
@@ -176,3 +197,27 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
         for name in ("panel_", "offset_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
         self._reference = None
+
+
+def _table(loaded: LoadedDetector, settings: Settings) -> Table | None:
+    """The calibration for steps that are judged causally, or not."""
+    if loaded.calibration is None:
+        return None
+    delay = settings.delay if settings.causal else 0
+    return loaded.calibration.table(causal=settings.causal, delay=delay)
+
+
+def _check_rows(X: Any) -> None:
+    """Refuse what `detect` takes as series, but has no rows of numbers."""
+    listed = X if isinstance(X, list | tuple) else []
+    if getattr(X, "ndim", None) == 1 or any(np.ndim(one) == 0 for one in listed[:1]):
+        raise ValueError(
+            "Expected an array [n, channels] whose rows are time steps, got one dimension. "
+            "Reshape your data with np.reshape(X, (-1, 1)), or pass pandas.Series(X)."
+        )
+    if any(isinstance(one, np.ndarray | pd.Series) for one in listed):
+        raise ValueError(
+            "Expected an array [n, channels] whose rows are time steps, got a list of arrays. Put "
+            "series that have nothing to do with each other into a DataFrame with an id column, "
+            "channels of one system into the columns of an array (np.column_stack)."
+        )

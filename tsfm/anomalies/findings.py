@@ -48,6 +48,10 @@ class Settings:
         """Steps among which false alarms are counted: all, or those of a window of a stream."""
         return self.window if self.causal else n_steps
 
+    def joined(self, n_channels: int) -> int:
+        """Channels that a score of a frame is of: one, or all of an item."""
+        return 1 if self.aggregation == "auto" else n_channels
+
     def numbering(self) -> Callable[[Bool], Int64]:
         """What turns labels of a series into numbers of segments."""
         if self.causal:
@@ -201,7 +205,7 @@ def findings_of(
     length = settings.length(len(item.values))
     parts = channel_scores(item, settings)
     alone = settings.aggregation == "auto"
-    n_channels = 1 if alone else item.values.shape[1]
+    n_channels = settings.joined(item.values.shape[1])
     cut = rule.threshold(length, n_channels)
     numbers = numbering or [settings.numbering() for _ in parts]
     found = []
@@ -209,12 +213,11 @@ def findings_of(
         channel = np.full(len(score), i)
         if not alone:
             channel = np.nan_to_num(item.judged.score, nan=-np.inf).argmax(axis=1)
-        with np.errstate(invalid="ignore"):
-            segment = number(score > cut)
+        p = rule.p_values(score, length, n_channels)
+        segment = number(rule.marks(score, p, cut))
         peaks = [
             rule.peak_p_value(float(np.nanmax(score[steps])), len(steps), length, n_channels)
             for steps in members(segment)
         ]
-        p = rule.p_values(score, length, n_channels)
         found.append(Finding(item, channel, score, p, segment, tuple(peaks), not alone))
     return found

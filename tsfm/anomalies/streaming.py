@@ -66,12 +66,18 @@ class StreamingDetector(DetectingEstimator):
         A row is judged as soon as `delay` rows of its series have followed it: with `delay=0` at
         once, else the answer of this call holds rows of earlier ones, too, and leaves out the last
         `delay` rows. Each is read in a window that ends `delay` rows after it, so that a row costs
-        one pass however long its series has become. What was answered never changes: with
-        `causal=True`, `detect` gives the same of the whole series at once. A series needs 8 rows
-        before its rows have scores; `fit` with its history gives it these.
+        one pass however long its series has become. What was answered never changes. A series
+        needs 8 rows before its rows have scores; `fit` with its history gives it these.
 
-        The default threshold is that of a series of one window. Only so many rows as the next
-        judgement needs stay in `panel_`.
+        With `causal=True`, `detect` gives the same scores and p-values of the whole series at
+        once, but for rounding. Segments are those of the rows that came by `update`: their
+        numbers begin with 0 there, and of a run that began in the history only the new rows count
+        towards `min_segment`. No row of the history is judged, not even its last `delay` ones:
+        give those to the first `update` instead if they are to be.
+
+        The default threshold is that of a series of one window, which is as long as those of the
+        calibration unless `context_length` is given. Only so many rows as the next judgement
+        needs stay in `panel_`.
 
         Parameters
         ----------
@@ -106,8 +112,9 @@ class StreamingDetector(DetectingEstimator):
                 "causal=True and call fit again, or take the default threshold."
             )
         loaded, settings = self._ready(causal=True)
-        rule = self._rule(loaded, causal=True)
-        rule.warn_where_weak()
+        rule = self._rule(loaded, settings)
+        n_channels = settings.joined(channels_per_item(self.panel_))
+        rule.warn_where_weak([settings.window], n_channels)
         grown, added = self._grown(X_new)
         watch, items = self._judge_new(grown, added, loaded.model, settings)
         findings: list[Finding] = []

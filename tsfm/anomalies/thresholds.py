@@ -7,9 +7,10 @@ chosen:
   have a step above the threshold.
 - `contamination=share`: the threshold that so large a share of the steps exceeds, of those given
   to `fit`, or of those in question. Nothing is claimed of clean series.
-- `alpha=level`: steps whose p-value is at most `alpha`. After `fit(reference)` p-values are
-  conformal: (1 + number of reference steps that score as high) / (1 + number of them), so that a
-  step exchangeable with those of a clean reference is anomalous with probability `alpha` at most.
+- `alpha=level`: exactly the steps whose p-value is at most `alpha`. After `fit(reference)`
+  p-values are conformal: (1 + number of reference steps that score as high) / (1 + number of
+  them), so that a step exchangeable with those of a clean reference is anomalous with probability
+  `alpha` at most.
   Steps that follow one another are only roughly exchangeable; take a reference of the same kind.
   Without `fit` the calibration is the reference.
 - `threshold=score`: a number of your own, in log odds.
@@ -18,6 +19,7 @@ chosen:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +30,7 @@ from tsfm.frames.errors import DataWarning, warn
 from tsfm.models.calibration import Table
 
 Array = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 RuleName = Literal["calibrated", "contamination", "alpha", "threshold"]
 
 
@@ -36,7 +39,7 @@ class UncalibratedWarning(DataWarning):
 
 
 class ReferenceWarning(DataWarning):
-    """The reference is too small for the level that was asked for."""
+    """The reference, or the calibration, is too small for the level that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,16 @@ class Reference:
         return np.where(np.isnan(scores), np.nan, p)
 
     def alpha_threshold(self, alpha: float) -> float:
-        """Score above which p-values are at most `alpha`; infinite where none can be."""
-        count = math.floor(alpha * (len(self) + 1) * (1 + 1e-12))
+        """Score above which p-values are at most `alpha`.
+
+        Infinite where none can be, -infinite where all are.
+        """
+        n = len(self) + 1
+        count = math.floor(alpha * n * (1 + 1e-12))
+        if count / n > alpha:
+            count -= 1
+        if count > len(self):
+            return -math.inf
         return float(self.ranked[-count]) if count else math.inf
 
     def share_threshold(self, share: float) -> float:
@@ -110,20 +121,19 @@ class Rule:
     amount
         The share, level or score; unused by the default.
     table
-        The calibration for this way of reading, if there is one.
+        The calibration for steps judged like these, if there is one.
     reference
         Scores to compare with: of `fit`, or of the steps in question.
+    longest
+        Steps up to which a series is read in windows like those of `table`; longer ones have no
+        calibration.
     """
 
     name: RuleName
     amount: float = 0.0
     table: Table | None = None
     reference: Reference | None = None
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether scores must be given before anything can be said."""
-        return self.name == "contamination"
+    longest: float = math.inf
 
     def threshold(self, length: int, n_channels: int = 1) -> float:
         """Score above which a step is anomalous.
@@ -138,7 +148,7 @@ class Rule:
         Raises
         ------
         ValueError
-            There is no calibration and no reference for p-values to rest on.
+            There is no calibration of such series and no reference for p-values to rest on.
         """
         if self.name == "threshold":
             return self.amount
@@ -147,24 +157,39 @@ class Rule:
             return self.reference.share_threshold(self.amount)
         if self.name == "alpha" and self.reference is not None:
             return self.reference.alpha_threshold(self.amount)
-        if self.table is None:
+        table = self._known(length)
+        if table is None:
             if self.name == "alpha":
                 raise ValueError(
                     f"alpha={self.amount} needs scores of clean steps: call fit with a clean "
-                    "reference, or take a detector with a calibration."
+                    f"reference, or take a detector with a calibration.{self._hint()}"
                 )
             return 0.0
         if self.name == "alpha":
-            return self.table.step_threshold(self.amount, length, n_channels)
-        return self.table.threshold(length, n_channels)
+            return table.step_threshold(self.amount, length, n_channels)
+        return table.threshold(length, n_channels)
+
+    def marks(self, scores: Array, p_values: Array, threshold: float) -> Bool:
+        """Whether steps are anomalous; those without a score are not.
+
+        Parameters
+        ----------
+        scores, p_values
+            Of each step.
+        threshold
+            That of their series.
+        """
+        with np.errstate(invalid="ignore"):
+            return p_values <= self.amount if self.name == "alpha" else scores > threshold
 
     def p_values(self, scores: Array, length: int, n_channels: int = 1) -> Array:
         """P-value of each step; NaN where there is nothing to compare with."""
         if self.name == "alpha" and self.reference is not None:
             return self.reference.p_values(scores)
-        if self.table is None:
+        table = self._known(length)
+        if table is None:
             return np.full(len(scores), np.nan)
-        return self.table.p_values(scores, length, n_channels)
+        return table.p_values(scores, length, n_channels)
 
     def peak_p_value(self, peak: float, n_points: int, length: int, n_channels: int = 1) -> float:
         """P-value of a segment by its highest score.
@@ -174,28 +199,50 @@ class Rule:
         """
         if self.name == "alpha" and self.reference is not None:
             return self.reference.peak_p_value(peak, n_points)
-        if self.table is None:
-            return math.nan
-        return self.table.peak_p_value(peak, length, n_channels)
+        table = self._known(length)
+        return math.nan if table is None else table.peak_p_value(peak, length, n_channels)
 
-    def warn_where_weak(self) -> None:
-        """Warn of what the threshold does not rest on."""
-        if self.table is None and self.name == "calibrated":
+    def warn_where_weak(self, lengths: Iterable[int], n_channels: int = 1) -> None:
+        """Warn of what the threshold does not rest on, in series of some lengths."""
+        distinct = set(lengths)
+        if self.name == "calibrated" and any(self._known(one) is None for one in distinct):
             warn(
                 "This detector has no calibration for the way it is used: steps count as "
                 "anomalous where it holds that for more likely than not, and p-values are "
                 "missing. Make one with `tsfm evaluate calibrate`, or choose contamination=, "
-                "threshold= or, after fit with a clean reference, alpha=.",
+                f"threshold= or, after fit with a clean reference, alpha=.{self._hint()}",
                 UncalibratedWarning,
             )
-        compares = self.name == "alpha" and self.reference is not None
-        if compares and not math.isfinite(self.threshold(1)):
+        if self.name != "alpha":
+            return
+        certain = np.array([math.inf])
+        smallest = [self.p_values(certain, one, n_channels)[0] for one in distinct]
+        if any(p > self.amount for p in smallest):
+            enough = math.ceil(1 / self.amount) - 1
+            scope = f"reference of {len(self.reference or ())} steps"
+            remedy = f"Give at least {enough} steps."
+            if self.reference is None:
+                scope = f"calibration whose smallest p-value is {max(smallest):.2g}"
+                remedy = f"Call fit with a clean reference of at least {enough} steps."
             warn(
-                f"A reference of {len(self.reference or ())} steps cannot show a p-value of "
-                f"alpha={self.amount}: nothing will be anomalous. Give at least "
-                f"{math.ceil(1 / self.amount) - 1} steps.",
+                f"A {scope} cannot show a p-value of alpha={self.amount}: nothing will be "
+                f"anomalous. {remedy}",
                 ReferenceWarning,
             )
+
+    def _known(self, length: int) -> Table | None:
+        """The calibration that holds for a series."""
+        return self.table if length <= self.longest else None
+
+    def _hint(self) -> str:
+        """What to do where the calibration is of other windows."""
+        if self.table is None or math.isinf(self.longest):
+            return ""
+        size = f"of {self.table.window} steps" if self.table.window else "as long as it can read"
+        return (
+            f" There is a calibration for windows {size}: leave context_length at None to have "
+            "these, and delay below that."
+        )
 
 
 def choose_rule(

@@ -63,6 +63,9 @@ def calibrate(
     """
     from tsfm.cli.errors import note
     from tsfm.cli.tables import need_writable
+
+    if 0 < n_causal < 20:
+        raise typer.BadParameter("--n-causal must be 0, or 20 or more")
     from tsfm.models.calibration import FILE
 
     if not recipe.is_file():

@@ -16,7 +16,8 @@ Tables, Monash files and GluonTS folders into one corpus:
 
   tsfm corpus build sales.csv sensors.parquet traffic_hourly.tsf m4_weekly/ --out corpora/mine
 
-Keep out every series that holds a piece of a benchmark:
+Keep out every series that holds a piece of a benchmark (tables of published scores and the like
+in its folder hold no series: they are named and passed over):
 
   tsfm corpus build data/*.parquet --out corpora/clean --exclude benchmarks/
 
@@ -63,7 +64,7 @@ def build(
         list[Path] | None,
         typer.Option(
             help="Evaluation set (file or folder): series that hold windows of it, in any unit, "
-            "stay out. Repeatable."
+            "stay out. Repeatable. Tables without series in a folder are named and passed over."
         ),
     ] = None,
     window: Annotated[

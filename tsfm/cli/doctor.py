@@ -40,9 +40,9 @@ class Finding(NamedTuple):
 
 
 def doctor() -> None:
-    """Check the installation: versions, device, models, and one forecast from end to end."""
+    """Check the installation: versions, device, models, a forecast and a detection."""
     failed = False
-    for check in (_python, _packages, _extras, _device, _kernels, _models, _forecast):
+    for check in CHECKS:
         for finding in _careful(check):
             failed |= finding.state == "fail"
             state = typer.style(f"{finding.state:<4}", fg=COLOURS[finding.state])
@@ -176,3 +176,36 @@ def _forecast() -> Iterator[Finding]:
     state = "ok" if error < 0.5 * flat else "warn"
     detail = f"a wave of 24 steps, error {error:.3f} (last value: {flat:.2f}); {times}"
     yield Finding(state, "forecast", detail)
+
+
+def _detection() -> Iterator[Finding]:
+    """Look for one outlier in a daily wave with the default detector."""
+    import numpy as np
+
+    from tsfm import AnomalyDetector
+    from tsfm.anomalies.loading import load_detector
+    from tsfm.models.hub import DEFAULT_DETECTOR
+
+    started = time.perf_counter()
+    load_detector(DEFAULT_DETECTOR)
+    loaded = time.perf_counter()
+    steps = np.arange(24 * 15, dtype=float)
+    wave = 10.0 + np.sin(2 * np.pi * steps / 24) + 0.05 * np.sin(steps**2)
+    wave[200] += 2.0
+    found = AnomalyDetector().segments(wave)["start"].tolist()
+    done = time.perf_counter()
+    times = f"load {loaded - started:.1f} s, detection {done - loaded:.2f} s"
+    state = "ok" if found == [200] else "warn"
+    yield Finding(state, "detection", f"an outlier at step 200, found at {found}; {times}")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _packages,
+    _extras,
+    _device,
+    _kernels,
+    _models,
+    _forecast,
+    _detection,
+)

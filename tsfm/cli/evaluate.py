@@ -56,8 +56,9 @@ windowed-gaussian, matrix-profile (needs stumpy), random. A detector has to beat
 
 [bold]Detectors[/bold]
 
---model scores a checkpoint of `tsfm pretrain` instead. Of several channels
-the highest score of a step counts, unless --aggregation says otherwise.
+--model scores a shipped detector or a checkpoint of `tsfm pretrain` instead.
+Of several channels the mean of the three highest scores of a step counts,
+unless --aggregation says otherwise.
 
 [bold]Examples[/bold]
 
@@ -70,10 +71,10 @@ Several channels, only the series whose names hold MSL:
   tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
 --baseline abs-diff --series MSL
 
-A detector of your own, by the mean of the three highest channel scores:
+A detector of your own, by the highest channel score:
 
   tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
---model runs/detector --aggregation 3
+--model runs/detector --aggregation max
 """
 
 EPILOG_NAB = """\
@@ -83,6 +84,9 @@ NAB's own windowed Gaussian: 40.1 here, 39.6 on NAB's scoreboard.
 
   tsfm evaluate nab --data ../shared/benchmarks --baseline windowed-gaussian
 """
+
+AGGREGATION, NEIGHBOURHOOD = "3", 0.04
+"""As in `tsfm.evaluation.detector_scorer`, which is slow to import."""
 
 app = typer.Typer(no_args_is_help=True, help="Score a model or a baseline on real series.")
 
@@ -159,8 +163,8 @@ Neighbourhood = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Of --model: share of the series around a step whose mean probability is added to "
-        "its own; 0 for none.",
+        help="Of --model: share of the series over which the score of a step fades on either "
+        "side; 0 for none.",
     ),
 ]
 SeriesNames = Annotated[
@@ -252,8 +256,8 @@ def tsb(
     variates: Variates = "univariate",
     baseline: Baseline = None,
     model: DetectorModel = None,
-    aggregation: Aggregation = "max",
-    neighbourhood: Neighbourhood = 0.01,
+    aggregation: Aggregation = AGGREGATION,
+    neighbourhood: Neighbourhood = NEIGHBOURHOOD,
     series: SeriesNames = None,
     out: JsonOut = None,
     device: Device = "auto",
@@ -291,7 +295,9 @@ def nab(
     """Score anomalies on NAB's files under its three profiles."""
     from tsfm.evaluation.nab import evaluate
 
-    scorer = _anomaly_scorer(baseline, model, "max", 0.0, device, default="windowed-gaussian")
+    scorer = _anomaly_scorer(
+        baseline, model, AGGREGATION, NEIGHBOURHOOD, device, default="windowed-gaussian"
+    )
     _finish(lambda: evaluate(scorer, data, series=series, progress=progress), out)
 
 
@@ -308,6 +314,8 @@ def _anomaly_scorer(
     from tsfm.evaluation.anomaly_baselines import scorer_named
 
     if model is None:
+        if (aggregation, neighbourhood) != (AGGREGATION, NEIGHBOURHOOD):
+            raise typer.BadParameter("--aggregation and --neighbourhood belong to --model")
         return scorer_named(baseline or default)
     if baseline is not None:
         raise typer.BadParameter("give --baseline or --model, not both")

@@ -31,9 +31,9 @@ RecipeOption = Annotated[
     Path, typer.Option(metavar="FILE", help="Recipe of the labelled corpus (YAML).")
 ]
 LengthOption = Annotated[int, typer.Option(min=64, help="Steps of every series.")]
-MixedOption = Annotated[int, typer.Option(min=1, help="Mixed series.")]
+MixedOption = Annotated[int, typer.Option(min=8, help="Mixed series.")]
 EachOption = Annotated[int, typer.Option(min=1, help="Series of each type.")]
-CleanOption = Annotated[int, typer.Option(min=1, help="Series without anomaly.")]
+CleanOption = Annotated[int, typer.Option(min=6, help="Series without anomaly.")]
 BaselineOption = Annotated[
     list[str] | None,
     typer.Option(help="Compare with this, by type; repeat for several. Default: two of them."),
@@ -91,6 +91,8 @@ def anomalies(
     from tsfm.loading import load_model
 
     loaded = load_detector(model, device)
+    if loaded.calibration is None:
+        note(f"{model} has no calibration.json: neither recall nor false alarms are measured")
     real = [] if classics is None else [series for _, series in read_series(classics)]
     report = evaluate(
         loaded.model,

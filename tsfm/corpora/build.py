@@ -13,12 +13,13 @@ import pandas as pd
 from tsfm.corpora.options import TableOptions
 from tsfm.corpora.records import record_series, tsf_series
 from tsfm.corpora.rows import table_series
-from tsfm.corpora.tables import CSV, holds_records, is_parquet, table_chunks
+from tsfm.corpora.tables import CSV, holds_records, is_parquet, table_chunks, without_series
 from tsfm.datasets.stored.corpus import Corpus
 from tsfm.datasets.stored.guard import LeakageGuard
 from tsfm.datasets.stored.layout import META, Float64, Series
 from tsfm.datasets.stored.writer import CorpusWriter
 from tsfm.frames import DataError
+from tsfm.frames.errors import NoSeriesWarning, warn
 
 Source = str | Path | pd.DataFrame
 Progress = Callable[[str, int], None]
@@ -58,7 +59,9 @@ def build_corpus(
         Columns, frequency and repair of tables, sizes of the pieces.
     exclude
         Evaluation sets, as `sources` (of GluonTS folders all of it): series that hold windows of
-        them, in whatever unit, stay out. See `tsfm.datasets.stored.guard`.
+        them, in whatever unit, stay out. See `tsfm.datasets.stored.guard`. Tables without times or
+        without numbers in a folder of them, such as published scores, are passed over with a
+        `NoSeriesWarning` that names them.
     window
         Steps per compared window.
     on_leak
@@ -102,8 +105,9 @@ def build_corpus(
         folder = writer.part / _ROWS
         guard = None
         if exclude:
-            guard = LeakageGuard(_evaluation(exclude, folder, options), window)
-            writer.guarded(guard.settings)
+            skipped: list[str] = []
+            guard = LeakageGuard(_evaluation(exclude, folder, options, skipped), window)
+            writer.guarded({**guard.settings, "skipped": skipped})
         for name, kind, source in found:
             writer.begin(name, kind)
             for k, series in enumerate(_series(name, kind, source, folder, options), 1):
@@ -128,15 +132,45 @@ def build_corpus(
 
 
 def _evaluation(
-    sources: Sequence[Source], folder: Path, options: TableOptions
+    sources: Sequence[Source], folder: Path, options: TableOptions, skipped: list[str]
 ) -> Iterator[tuple[str, Float64]]:
-    """Name of the set and values of every evaluation series."""
+    """Name of the set and values of every evaluation series; files passed over into `skipped`."""
     plain = replace(options, on_error="raise")
     for given in sources:
-        for name, kind, source in _parts(given, training=False):
+        for name, kind, source in _with_series(given, plain, skipped):
             for series in _series(name, kind, source, folder, plain):
                 if series is not None:
                     yield name, series.values
+
+
+def _with_series(
+    given: Source, options: TableOptions, skipped: list[str]
+) -> list[tuple[str, str, Source]]:
+    """The parts of an evaluation set but for what in a folder is no series, which is named."""
+    parts = _parts(given, training=False)
+    if isinstance(given, pd.DataFrame) or not Path(given).is_dir():
+        return parts  # a file that is named itself has to be read, or to fail
+    empty = [
+        name
+        for name, kind, source in parts
+        if kind in ("csv", "parquet")
+        and not isinstance(source, pd.DataFrame)
+        and without_series(Path(source), options)
+    ]
+    if len(empty) == len(parts):
+        raise DataError(
+            f"{given}: no file of it holds series, neither rows with times and numbers nor a "
+            "series per record. Name a file or folder of series."
+        )
+    if empty:
+        warn(
+            f"Passed over in {given}, since they hold no series (no times, or no numbers): "
+            f"{', '.join(str(Path(name).relative_to(given)) for name in empty)}. Nothing is "
+            "compared with these files.",
+            NoSeriesWarning,
+        )
+    skipped += empty
+    return [part for part in parts if part[0] not in empty]
 
 
 def _parts(source: Source, *, training: bool) -> list[tuple[str, str, Source]]:

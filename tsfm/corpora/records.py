@@ -1,4 +1,4 @@
-"""Files with a whole series per record: Monash .tsf, and GluonTS in JSON lines, Arrow, Parquet.
+"""Files with a whole series per record: Monash .tsf; JSON lines, Arrow, Parquet as in GluonTS.
 
 gluonts reads these too, but a .tsf file as a whole, and JSON lines after a pass over the file for
 the places of the lines; here one record is in memory at a time.
@@ -25,6 +25,9 @@ _TSF_STEPS = {
     "months": "ME", "quarterly": "QE", "quarters": "QE", "yearly": "YE", "years": "YE",
 }  # fmt: skip
 _BATCH_ROWS = 16
+TARGETS = ("target", "values")
+"""Fields that can hold a series, the first that is there: of GluonTS, and of TSB-AD."""
+_NAMES = ("item_id", "unique_id", "series_id")
 
 
 def tsf_series(path: Path, freq: str = "") -> Iterator[Series]:
@@ -126,9 +129,10 @@ def _seconds(value: Any) -> int | None:
 
 
 def record_series(path: Path, freq: str = "") -> Iterator[Series]:
-    """The series of a GluonTS file: records with `target`, and `start`, `item_id`, `freq`.
+    """The series of records with `target` (as in GluonTS) or `values`, `start`, id and `freq`.
 
-    A record whose target has two dimensions gives one series per row of it, named "id/0", ...
+    A record of several variates gives one series each, named "id/0", ...: `target` holds a list
+    per variate, as GluonTS writes it, `values` a list of channels per step, as in TSB-AD.
 
     Parameters
     ----------
@@ -140,23 +144,29 @@ def record_series(path: Path, freq: str = "") -> Iterator[Series]:
     Raises
     ------
     DataError
-        If a record has no target of numbers; the message names it.
+        If a record has no series of numbers; the message names it.
     """
     default = freq or _folder_frequency(path)
     rows = _json_rows(path) if ".json" in "".join(path.suffixes[-2:]) else _arrow_rows(path)
     for number, row in enumerate(rows):
-        if "target" not in row:
-            raise DataError(f"{path}, record {number}: no field 'target' among {list(row)}")
+        field = next((name for name in TARGETS if name in row), None)
+        if field is None:
+            raise DataError(
+                f"{path}, record {number}: no field {' or '.join(map(repr, TARGETS))} among "
+                f"{list(row)}"
+            )
         try:
-            target = np.asarray(row["target"], dtype=np.float64)
+            target = np.asarray(row[field], dtype=np.float64)
         except (ValueError, TypeError):
             raise DataError(
-                f"{path}, record {number}: its target holds something that is no number"
+                f"{path}, record {number}: its {field} holds something that is no number"
             ) from None
         if target.ndim not in (1, 2):
-            raise DataError(f"{path}, record {number}: its target has shape {target.shape}")
+            raise DataError(f"{path}, record {number}: its {field} has shape {target.shape}")
+        if field == "values":
+            target = target.T  # channels of a step side by side
         alias = str(row.get("freq") or default)
-        name = str(row["item_id"]) if row.get("item_id") is not None else str(number)
+        name = next((str(row[n]) for n in _NAMES if row.get(n) is not None), str(number))
         start = _seconds(row.get("start"))
         for k, values in enumerate(np.atleast_2d(target)):
             label = f"{name}/{k}" if target.ndim == 2 else name
@@ -189,12 +199,13 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
     for batch in _batches(path):
         names = batch.schema.names
-        target = batch.column("target") if "target" in names else None
-        others = [n for n in ("item_id", "start", "freq", "target._np_shape") if n in names]
+        field = next((name for name in TARGETS if name in names), None)
+        target = None if field is None else batch.column(field)
+        others = [n for n in (*_NAMES, "start", "freq", "target._np_shape") if n in names]
         for i in range(batch.num_rows):
             row = {name: batch.column(name)[i].as_py() for name in others}
-            if target is not None:
-                row["target"] = _list_values(target[i], row.pop("target._np_shape", None))
+            if field is not None and target is not None:
+                row[field] = _list_values(target[i], row.pop("target._np_shape", None))
             yield row
 
 

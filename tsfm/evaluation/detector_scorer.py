@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 from scipy.special import expit
 
 from tsfm.evaluation.anomaly_metrics import FloatArray
 from tsfm.models.judgement import Aggregation, DetectionModel, combine_channels, judge
 
-NEIGHBOURHOOD = 0.01
-"""Share of a series that scores are blurred over."""
+AGGREGATION = 3
+"""Mean of the three highest channels: one alone is too often a rare but ordinary command."""
+NEIGHBOURHOOD = 0.04
+"""Share of a series over which scores fade; docs/experiments.md has the comparison."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class ModelScorer:
     window
         Steps read at once; the model's longest by default.
     neighbourhood
-        Share of the series around a step whose mean score is added to its own; 0 for none.
-        Benchmarks label stretches with fuzzy ends, a detector marks steps: this much blur ranked
-        best on held-out synthetic series whose labels were widened as annotators do.
+        Share of the series over which a step's score falls to nothing on either side; 0 for none.
+        Detectors mark steps, benchmarks label stretches with fuzzy ends (see `faded`).
 
     Examples
     --------
@@ -46,7 +46,7 @@ class ModelScorer:
 
     model: DetectionModel
     name: str
-    aggregation: Aggregation = "max"
+    aggregation: Aggregation = AGGREGATION
     window: int | None = None
     neighbourhood: float = NEIGHBOURHOOD
 
@@ -56,20 +56,42 @@ class ModelScorer:
         return str(getattr(self.model, "device", "cpu"))
 
     def __call__(self, values: NDArray[np.floating], train_end: int) -> FloatArray:
-        """Probabilities `[L]` of an anomaly in values `[L, C]`, blurred; 0 for missing steps."""
+        """Scores `[L]` of values `[L, C]`: probabilities of an anomaly, fading around them."""
         judged = judge(self.model, np.asarray(values, dtype=np.float64), self.window)
         scores = combine_channels(expit(judged.score), self.aggregation)
-        scores = np.nan_to_num(scores, nan=0.0)
-        width = round(self.neighbourhood * len(scores)) // 2 * 2 + 1
-        if self.neighbourhood:
-            scores = scores + uniform_filter1d(scores, width, mode="nearest")
+        return faded(np.nan_to_num(scores, nan=0.0), self.neighbourhood * len(scores))
+
+
+def faded(scores: FloatArray, reach: float) -> FloatArray:
+    """The highest score around each step, less what it loses with distance.
+
+    What lies near an anomaly ranks behind it and before all else, as in labels that annotators
+    drew around it; scores fall by the highest one of the series over `reach` steps.
+
+    Parameters
+    ----------
+    scores
+        [L], at least 0.
+    reach
+        Steps; below 1 the scores stay as they are.
+
+    Examples
+    --------
+    >>> faded(np.array([0.0, 0.0, 1.0, 0.0, 0.2]), 4.0).tolist()
+    [0.5, 0.75, 1.0, 0.75, 0.5]
+    """
+    if reach < 1:
         return scores
+    fall = np.arange(len(scores)) * (scores.max() / reach)
+    left = np.maximum.accumulate(scores + fall) - fall
+    right = np.maximum.accumulate((scores - fall)[::-1])[::-1] + fall
+    return np.asarray(np.maximum(scores, np.maximum(left, right)))
 
 
 def model_scorer(
     model: str | Path,
     *,
-    aggregation: Aggregation = "max",
+    aggregation: Aggregation = AGGREGATION,
     window: int | None = None,
     neighbourhood: float = NEIGHBOURHOOD,
     device: str = "auto",
@@ -87,5 +109,5 @@ def model_scorer(
 
     detector = Detector.from_pretrained(model, device=device)
     name = detector.config.name if Path(model).is_dir() else str(model)
-    suffix = "" if aggregation == "max" else f" ({aggregation} of channels)"
+    suffix = "" if aggregation == AGGREGATION else f" ({aggregation} of channels)"
     return ModelScorer(detector, f"{name}{suffix}", aggregation, window, neighbourhood)

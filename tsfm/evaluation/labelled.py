@@ -27,7 +27,7 @@ from tsfm.datasets.anomalies.catalogue import GRAPH, all_types
 from tsfm.datasets.anomalies.examples import type_examples
 from tsfm.datasets.corpus import seeded
 from tsfm.evaluation.anomaly_baselines import Scorer, scorer_named
-from tsfm.evaluation.anomaly_metrics import FloatArray, auc_pr, label_runs
+from tsfm.evaluation.anomaly_metrics import BoolArray, FloatArray, auc_pr, label_runs
 from tsfm.evaluation.anomaly_report import write_json
 from tsfm.evaluation.provenance import describe_run
 from tsfm.evaluation.report import columns_text, rounded
@@ -82,13 +82,14 @@ class LabelledReport:
         Pooled over the steps of mixed series of one channel, and of six.
     share
         Anomalous share of the steps of one channel: what random scores would get.
-    n_clean, false_alarms
-        Clean series, and the share in which the default threshold marks a step; NaN without
-        calibration.
+    n_clean, false_alarms, false_alarms_wide
+        Clean series, and the share in which the default threshold marks a step; the same of
+        channels that were read six at a time. NaN without calibration.
     types
-        One entry per type.
+        One entry per type; one whose events were all too small to be seen has none of them.
     real
-        Of real series that are taken for normal: whether the default threshold marks a step.
+        Of real series that are taken for normal: whether the default threshold marks a step; empty
+        without calibration.
     second_opinion
         Mean average precision per mixed series of the detector, of a forecaster's surprise, and of
         both combined; empty without a forecaster.
@@ -105,6 +106,7 @@ class LabelledReport:
     share: float
     n_clean: int
     false_alarms: float
+    false_alarms_wide: float
     types: tuple[TypeScore, ...]
     real: dict[str, bool]
     second_opinion: dict[str, float]
@@ -115,49 +117,46 @@ class LabelledReport:
         """Of each group of types: mean recall, and mean average precision by scorer."""
         answer = {}
         for group in dict.fromkeys(row.group for row in self.types):
-            rows = [row for row in self.types if row.group == group]
-            means = {
-                name: float(np.mean([row.precision[name] for row in rows]))
-                for name in rows[0].precision
-            }
-            answer[group] = (float(np.mean([row.recall for row in rows])), means)
+            rows = [row for row in self.types if row.group == group and row.n_events]
+            if rows:
+                means = {
+                    name: float(np.mean([row.precision[name] for row in rows]))
+                    for name in rows[0].precision
+                }
+                answer[group] = (float(np.mean([row.recall for row in rows])), means)
         return answer
 
     def summary(self) -> str:
         """The headline in one line."""
-        real = ""
+        alarms = "no calibration, hence no alarms"
+        if not math.isnan(self.false_alarms):
+            alarms = f"{self.false_alarms:.1%} of {self.n_clean:,} clean series raise an alarm"
+            alarms += f" ({self.false_alarms_wide:.1%} of channels read six at a time)"
         if self.real:
-            real = f", and {sum(self.real.values())} of {len(self.real)} real ones"
+            alarms += f", and {sum(self.real.values())} of {len(self.real)} real ones"
         return (
             f"{self.detector} on held-out labelled series of {self.length:,} steps: AUC-PR "
             f"{self.average_precision:.3f} (six channels {self.average_precision_wide:.3f}, at "
-            f"random {self.share:.3f}); {self.false_alarms:.1%} of {self.n_clean:,} clean series"
-            f" raise an alarm{real}; {self.seconds:.0f} s"
+            f"random {self.share:.3f}); {alarms}; {self.seconds:.0f} s"
         )
 
     def table(self) -> str:
         """The report as text: headline, groups, types."""
-        names = list(self.types[0].precision)
-        groups = [
-            [group, "", "", f"{recall:.2f}", *(f"{means[name]:.3f}" for name in names)]
-            for group, (recall, means) in self.groups().items()
-        ]
-        rows = [
-            [
-                row.name,
-                row.group,
-                str(row.n_events),
-                f"{row.recall:.2f}",
-                *(f"{row.precision[name]:.3f}" for name in names),
-            ]
-            for row in self.types
-        ]
         second = ""
         if self.second_opinion:
             both = (f"{name} {value:.3f}" for name, value in self.second_opinion.items())
             second = f"\nAUC-PR per mixed series: {', '.join(both)}"
+        names = list(self.types[0].precision) if self.types else []
+        rows = [
+            [group, "", "", f"{recall:.2f}", *(f"{means[name]:.3f}" for name in names)]
+            for group, (recall, means) in self.groups().items()
+        ]
+        for row in self.types:
+            cells = [f"{row.recall:.2f}", *(f"{row.precision[name]:.3f}" for name in names)]
+            shown = cells if row.n_events else [""] * len(cells)
+            rows.append([row.name, row.group, str(row.n_events), *shown])
         head = ["type", "group", "events", "recall", *(f"AUC-PR {name}" for name in names)]
-        return f"{self.summary()}{second}\n\n{columns_text(head, groups + rows, left=(0, 1))}"
+        return f"{self.summary()}{second}\n\n{columns_text(head, rows, left=(0, 1))}"
 
     def to_json(self, path: str | Path) -> None:
         """Write everything as JSON, making missing folders."""
@@ -171,6 +170,7 @@ class LabelledReport:
                 "anomalous share": rounded(self.share),
                 "clean series": self.n_clean,
                 "false alarms": rounded(self.false_alarms),
+                "false alarms per channel of six": rounded(self.false_alarms_wide),
                 "real series": len(self.real),
                 "real series with alarms": sorted(k for k, raised in self.real.items() if raised),
             },
@@ -231,14 +231,14 @@ def evaluate(
     real
         Series [L] by name that are taken for normal, NaN where missing.
     forecaster
-        Its surprise (`tsfm.surprise`) is a second opinion on an eighth of the mixed series.
+        Its surprise (`tsfm.surprise`) is a second opinion on the first 64 mixed series.
     progress
         Show a progress bar.
 
     Raises
     ------
     ValueError
-        If a baseline or a type does not exist.
+        If a baseline or a type does not exist, or there are too few series.
 
     Examples
     --------
@@ -251,13 +251,18 @@ def evaluate(
     """
     started = time.perf_counter()
     scorers = {one: scorer_named(one) for one in baselines}
+    if n_mixed < 8 or n_each < 1 or n_clean < 6:
+        raise ValueError(
+            "n_mixed must be at least 8, n_each 1 and n_clean 6; "
+            f"got {n_mixed}, {n_each} and {n_clean}."
+        )
     unknown = [kind for kind in kinds if kind not in KIND_NAMES[1:]]
     if unknown:
         raise ValueError(f"type {unknown[0]!r} does not exist; use {', '.join(KIND_NAMES[1:])}")
     trial = _Trial(detector, recipe, length, table)
     mixed, share = trial.ranking(n_mixed, 1)
-    wide, _ = trial.ranking(max(1, n_mixed // 6), 6)
-    alarms = trial.false_alarms(n_clean)
+    wide, _ = trial.ranking(n_mixed // 6, 6)
+    real = real if table and real else {}
     types = [
         trial.type_score(kind, n_each, name, scorers)
         for kind in tqdm(kinds, desc="types", unit="type", disable=not progress)
@@ -269,10 +274,11 @@ def evaluate(
         average_precision_wide=wide,
         share=share,
         n_clean=n_clean,
-        false_alarms=alarms,
-        types=tuple(row for row in types if row is not None),
-        real={key: trial.raises(values[:, None]) for key, values in (real or {}).items()},
-        second_opinion=trial.second_opinion(forecaster, n_mixed // 8) if forecaster else {},
+        false_alarms=trial.false_alarms(n_clean, 1),
+        false_alarms_wide=trial.false_alarms(n_clean // 6, 6),
+        types=tuple(types),
+        real={key: bool(trial.raises(values[:, None]).any()) for key, values in real.items()},
+        second_opinion=trial.second_opinion(forecaster, _BLOCK) if forecaster else {},
         seconds=time.perf_counter() - started,
         run=describe_run(str(getattr(detector, "device", "cpu"))),
     )
@@ -291,10 +297,10 @@ class _Trial:
         """The default threshold for series of a length; NaN without calibration."""
         return self.table.threshold(length) if self.table else math.nan
 
-    def raises(self, series: FloatArray) -> bool:
-        """Whether the default threshold marks a step of a series [L, 1]."""
+    def raises(self, series: FloatArray) -> BoolArray:
+        """Of each channel of a series [L, C]: whether the default threshold marks a step."""
         score = judge(self.detector, series).score
-        return bool((score > self.threshold(len(series))).any())
+        return np.asarray((score > self.threshold(len(series))).any(axis=0))
 
     def score(self, values: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Of samples [B, C, L]: each series [L, C] and its scores [L, C]."""
@@ -313,7 +319,9 @@ class _Trial:
         for batch in self.batches(n, n_channels, self.recipe):
             scores += [score.ravel() for _, score in self.score(batch.values)]
             labels += [marks.T.ravel() for marks in batch.labels.numpy()]
-        pooled = np.concatenate(labels)
+        pooled = np.concatenate(labels) if labels else np.zeros(0)
+        if not pooled.any():
+            return math.nan, 0.0
         return auc_pr(pooled, np.concatenate(scores)), float(pooled.mean())
 
     def second_opinion(self, forecaster: ForecastModel, n: int) -> dict[str, float]:
@@ -336,21 +344,16 @@ class _Trial:
                     found.setdefault(name, []).append(auc_pr(marks[0], one))
         return {name: float(np.mean(values)) for name, values in found.items()}
 
-    def false_alarms(self, n: int) -> float:
-        """Share of clean series with a step above the threshold; NaN without threshold."""
+    def false_alarms(self, n: int, n_channels: int) -> float:
+        """Share of clean channels with a step above the threshold; NaN without threshold."""
         if self.table is None:
             return math.nan
-        clean = self.batches(n, 1, replace(self.recipe, clean=1.0))
-        return float(
-            np.mean(
-                [self.raises(one.T) for batch in clean for one in batch.values.double().numpy()]
-            )
-        )
+        clean = self.batches(n, n_channels, replace(self.recipe, clean=1.0))
+        series = (one.T for batch in clean for one in batch.values.double().numpy())
+        return float(np.mean([self.raises(one) for one in series]))
 
-    def type_score(
-        self, kind: str, n: int, own: str, scorers: dict[str, Scorer]
-    ) -> TypeScore | None:
-        """One row of the table; None if no event can be seen."""
+    def type_score(self, kind: str, n: int, own: str, scorers: dict[str, Scorer]) -> TypeScore:
+        """One row of the table."""
         rng = seeded("cpu", "validation", SEED, self.length, KIND_NAMES.index(kind))
         batch = type_examples(self.recipe, kind, n, self.length, rng)
         precision: dict[str, list[float]] = {name: [] for name in (own, *scorers)}
@@ -369,9 +372,10 @@ class _Trial:
                 for name, scorer in scorers.items():
                     other = scorer(series[:, [channel]], 0)
                     precision[name].append(auc_pr(label, other))
-        if not found:
-            return None
         group = "graph" if kind == GRAPH else all_types()[kind].group
-        recall = float(np.mean(found)) if self.table else math.nan
-        means = {name: float(np.mean(values)) for name, values in precision.items()}
+        recall = float(np.mean(found)) if self.table and found else math.nan
+        means = {
+            name: float(np.mean(values)) if values else math.nan
+            for name, values in precision.items()
+        }
         return TypeScore(kind, group, len(precision[own]), len(found), recall, means)

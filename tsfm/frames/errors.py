@@ -31,11 +31,15 @@ class InfiniteValueWarning(DataWarning):
 
 
 class AllMissingWarning(DataWarning):
-    """A series holds no finite value; its forecast is missing too."""
+    """A series holds no finite value; its answer is missing, too."""
 
 
 class FrequencyWarning(DataWarning):
     """A series is too short to show its frequency; that of its panel was assumed."""
+
+
+class NoSeriesWarning(DataWarning):
+    """Files of an evaluation set hold no series; nothing is compared with them."""
 
 
 class UnusedColumnWarning(DataWarning):

@@ -257,7 +257,7 @@ def build(
     if len(empty):
         names = [panel.label(i) for i in empty.tolist()]
         warn(
-            f"No value at all in series {some(names)}: {word(names, 'its', 'their')} forecasts "
+            f"No value at all in series {some(names)}: {word(names, 'its', 'their')} answers "
             f"are missing, too. Drop {word(names, 'it', 'them')} to silence this warning.",
             AllMissingWarning,
         )

@@ -23,12 +23,14 @@ FORMAT_VERSION = 1
 FALSE_ALARMS = 0.01
 """Share of clean series that the default threshold lets raise anything."""
 
-_LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001,
-           0.0005, 0.0002, 0.0001, 0.00005, 0.00002, 0.00001)  # fmt: skip
+_LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002,
+           0.001, 0.0005, 0.0002, 0.0001, 0.00005, 0.00002, 0.00001)  # fmt: skip
 _TAIL_SHARE = 0.2
 _TAIL_COUNT = 2_000
 """The tail is fitted to at most this share and this number of the highest scores."""
 _HEAVIEST = 0.5
+_GRID = 257
+"""Scores that are tried at once in the search for a threshold."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Distribution:
         """Tabulate finite scores.
 
         The value at level p is the k-th highest of n scores, k = floor(p (n + 1)): a further
-        score exchangeable with them exceeds it with a probability of k / (n + 1) at most. Levels
+        score exchangeable with them exceeds it with a probability of k / (n + 1) at most. A value
+        that several levels share is kept once, at the share of scores that are as high. Levels
         that only the highest score reaches are left to the tail, which is fitted by
         probability-weighted moments (Hosking and Wallis 1987) and never lighter than exponential.
 
@@ -79,8 +82,7 @@ class Distribution:
         n = len(ranked)
         if n < 20:
             raise ValueError(f"A distribution needs at least 20 finite scores, got {n}.")
-        levels = [p for p in _LEVELS if math.floor(p * (n + 1)) >= 2]
-        values = [float(ranked[math.floor(p * (n + 1)) - 1]) for p in levels]
+        levels, values = _knots(ranked)
         count = min(_TAIL_COUNT, max(10, int(_TAIL_SHARE * n)))
         start = ranked[count]
         shape, scale = _pareto(ranked[:count][::-1] - start)
@@ -103,6 +105,20 @@ class Distribution:
         table = np.interp(scores, self.values, np.log(self.levels), left=0.0)
         p = np.exp(np.where(scores > self.values[-1], np.log(self.levels[-1]) - beyond, table))
         return np.asarray(np.where(np.isnan(scores), np.nan, np.maximum(p, 1 / (self.n + 1))))
+
+
+def _knots(ranked: Array) -> tuple[list[float], list[float]]:
+    """Levels, falling, and values, rising without ties, of scores in falling order."""
+    n = len(ranked)
+    known: dict[float, float] = {}
+    for level in _LEVELS:
+        place = math.floor(level * (n + 1))
+        if place < 2:
+            break
+        value = float(ranked[min(place, n) - 1])
+        as_high = n - int(np.searchsorted(ranked[::-1], value, side="left"))
+        known.setdefault(value, max(level, as_high / (n + 1)))
+    return list(known.values()), list(known)
 
 
 def _pareto(excess: Array) -> tuple[float, float]:
@@ -128,6 +144,8 @@ class Table:
         Steps per series, rising.
     steps, maxima
         Of each length: the scores of single steps, and the highest score of each series.
+    window
+        Steps that were read at once, at most; 0 if not known, that is as many as the model takes.
     """
 
     causal: bool
@@ -135,14 +153,22 @@ class Table:
     lengths: tuple[int, ...]
     steps: tuple[Distribution, ...]
     maxima: tuple[Distribution, ...]
+    window: int = 0
 
     @classmethod
-    def of(cls, scores: dict[int, Array], *, causal: bool = False, delay: int = 0) -> Table:
+    def of(
+        cls,
+        scores: dict[int, Array],
+        *,
+        causal: bool = False,
+        delay: int = 0,
+        window: int = 0,
+    ) -> Table:
         """Tabulate scores of clean series, [n, length] for each length."""
         lengths = tuple(sorted(scores))
         steps = tuple(Distribution.of(scores[length].ravel()) for length in lengths)
         maxima = tuple(Distribution.of(np.nanmax(scores[length], axis=1)) for length in lengths)
-        return cls(causal, delay, lengths, steps, maxima)
+        return cls(causal, delay, lengths, steps, maxima, window)
 
     def threshold(
         self, length: int, n_channels: int = 1, false_alarms: float = FALSE_ALARMS
@@ -153,35 +179,56 @@ class Table:
         times the longest length counts as m series, as do m channels: the share is divided by m.
         """
         share = false_alarms / (n_channels * self._times(length))
-        return float(self._mix(length, [one.quantile(share) for one in self.maxima]))
+        low, high, part = self._between(length)
+        under, over = (self.maxima[i].quantile(share) for i in (low, high))
+        return under * (1 - part) + over * part
 
     def step_threshold(self, probability: float, length: int, n_channels: int = 1) -> float:
-        """Score that a clean step exceeds with a probability."""
-        share = probability / n_channels
-        return float(self._mix(length, [one.quantile(share) for one in self.steps]))
+        """Score above which the p-values of steps are at most a probability.
+
+        Infinite where no p-value is as small, -infinite where all of them are.
+        """
+        lowest, highest = self.p_values(np.array([np.inf, -np.inf]), length, n_channels)
+        if lowest > probability:
+            return math.inf
+        if highest <= probability:
+            return -math.inf
+        low = min(one.values[0] for one in self.steps) - 1
+        high, step = max(one.values[-1] for one in self.steps), 1.0
+        while self.p_values(np.array([high]), length, n_channels)[0] > probability:
+            high, step = high + step, 2 * step
+        while low < (low + high) / 2 < high:  # until no number lies between
+            grid = np.linspace(low, high, _GRID)
+            small = self.p_values(grid, length, n_channels) <= probability
+            first = int(small.argmax())
+            low, high = float(grid[first - 1]), float(grid[first])
+        return low
 
     def p_values(self, scores: Array, length: int, n_channels: int = 1) -> Array:
         """Probability that a clean step of a series of a length scores as high."""
-        logs = [np.log(one.survival(scores)) for one in self.steps]
-        p: Array = np.minimum(1.0, n_channels * np.exp(self._mix(length, logs)))
+        p: Array = np.minimum(1.0, n_channels * self._survival(self.steps, scores, length))
         return p
 
     def peak_p_value(self, peak: float, length: int, n_channels: int = 1) -> float:
         """Probability that a clean series of a length has a peak as high."""
-        logs = [math.log(one.survival(np.asarray(peak))) for one in self.maxima]
-        return min(1.0, n_channels * self._times(length) * math.exp(self._mix(length, logs)))
+        p = float(self._survival(self.maxima, np.asarray(peak), length))
+        return min(1.0, n_channels * self._times(length) * p)
 
     def _times(self, length: int) -> float:
         return max(1.0, length / self.lengths[-1])
 
-    def _mix(self, length: int, values: Sequence[Any]) -> Any:
-        """What holds at a length, from what holds at those of the table."""
-        place = np.interp(np.log(length), np.log(self.lengths), np.arange(len(self.lengths)))
+    def _survival(self, kind: Sequence[Distribution], scores: Array, length: int) -> Array:
+        """Survival at a length: the geometric mean of those at the lengths around it."""
+        low, high, part = self._between(length)
+        under, over = kind[low].survival(scores), kind[high].survival(scores)
+        return np.asarray(under ** (1 - part) * over**part)
+
+    def _between(self, length: int) -> tuple[int, int, float]:
+        """Places of the lengths around one, and how far it is from the first to the second."""
+        last = len(self.lengths) - 1
+        place = float(np.interp(np.log(length), np.log(self.lengths), np.arange(last + 1)))
         low = int(place)
-        if low + 1 >= len(values):
-            return values[low]
-        share = float(place) - low
-        return values[low] * (1 - share) + values[low + 1] * share
+        return low, min(low + 1, last), place - low
 
 
 @dataclass(frozen=True)

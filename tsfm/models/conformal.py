@@ -38,7 +38,7 @@ def conformal_quantiles(
     levels
         Q levels in (0, 1).
     weights
-        `[..., M]` non-negative weights; one each if left out.
+        `[..., M]` non-negative weights; one each if left out. A score of weight 0 is no score.
     new
         `[...]` weight of the score to come, beside those of the scores. Scores that vary together
         say less than their number: a larger one makes up for it.
@@ -64,6 +64,7 @@ def conformal_quantiles(
     """
     s = np.asarray(scores, dtype=np.float64)
     w = np.ones_like(s) if weights is None else np.broadcast_to(weights, s.shape)
+    s = np.where(np.asarray(w) > 0, s, np.nan)
     order, ordered = _sorted(s)
     one = _by_rank if method == "higher" else _between
     answer: Array = one(

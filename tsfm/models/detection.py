@@ -51,11 +51,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class _Window:
-    """Steps `start` to `stop` are read; those from `first` on are answered for."""
+    """Steps `start` to `stop` are read together."""
 
     start: int
     stop: int
-    first: int
 
 
 class Detector(ArrayModel):
@@ -134,8 +133,6 @@ class Detector(ArrayModel):
         self,
         values: ArrayLike,
         *,
-        causal: bool = False,
-        delay: int = 0,
         window: int | None = None,
         overlap: float = 0.5,
         progress: bool = False,
@@ -152,12 +149,6 @@ class Detector(ArrayModel):
         values
             [L] or [L, C], L >= 8 steps, oldest first; NaN and infinities count as missing. Read,
             never changed.
-        causal
-            Judge each step by windows that end at it, or `delay` steps later, as an alert would
-            have to; the answers for the past never change. Needs a pass per `delay + 1` steps.
-        delay
-            Steps waited for before judging (causal only): a spike of several steps, or the return
-            from one, is told better with a few.
         window
             Steps read at once, at most and by default `max_context`. Very wide series
             are read in shorter windows: `window` times C is kept below 65,536 patches, down to 256
@@ -182,12 +173,7 @@ class Detector(ArrayModel):
         span = self._window(window, n_channels)
         if not 0 <= overlap <= 0.9:
             raise ValueError(f"overlap must be between 0 and 0.9, got {overlap!r}.")
-        if not (is_whole(delay) and delay >= 0) or (delay and not causal):
-            raise ValueError(
-                f"delay must be a whole number of steps, and 0 unless causal=True; got {delay!r}."
-            )
-        trailing = _trailing(length, span, int(delay))
-        plan = trailing if causal else _overlapping(length, span, overlap)
+        plan = _overlapping(length, span, overlap)
         n_patches = -(-min(span, length) // self.config.patch_length)
         rows = max(1, _TOKENS_PER_PASS // (n_patches * n_channels))
         sums = _Sums.of(series.shape)
@@ -195,8 +181,7 @@ class Detector(ArrayModel):
             while windows := list(islice(plan, rows)):
                 answers = self._pass(series, windows)
                 for row, one in enumerate(windows):
-                    weight = np.ones(one.stop - one.first) if causal else _triangle(one)
-                    sums.add(one, weight, *(answer[row] for answer in answers))
+                    sums.add(one, *(answer[row] for answer in answers))
                 bar.update(windows[-1].stop - bar.n)
         return sums.mean(np.isfinite(series))
 
@@ -214,13 +199,55 @@ class Detector(ArrayModel):
         fitting = max(_SHORTEST_WINDOW, _TOKENS_PER_WINDOW // n_channels * patch)
         return min(wanted, fitting)
 
-    @torch.inference_mode()
+    def score_windows(self, windows: ArrayLike) -> list[Detection]:
+        """Score windows of equal length in one pass, each by itself and on its own scale.
+
+        Parameters
+        ----------
+        windows
+            [n, L, C], NaN where missing, 8 to `max_context` steps.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another.
+
+        Examples
+        --------
+        >>> detector = Detector.from_config(DetectorConfig.preset("tiny"))
+        >>> [one.score.shape for one in detector.score_windows(np.zeros((3, 64, 2)))]
+        [(64, 2), (64, 2), (64, 2)]
+        """
+        values = np.asarray(windows, dtype=np.float64)
+        if values.ndim != 3 or not SHORTEST <= values.shape[1] <= self.max_context:
+            raise ValueError(
+                f"windows must have shape [n, L, C], L from {SHORTEST} to {self.max_context}; got "
+                f"{values.shape}."
+            )
+        n_patches = -(-values.shape[1] // self.config.patch_length)
+        rows = max(1, _TOKENS_PER_PASS // (n_patches * max(1, values.shape[2])))
+        found: list[Detection] = []
+        for start in range(0, len(values), rows):
+            part = np.ascontiguousarray(values[start : start + rows].swapaxes(1, 2))
+            score, expected, scale, known = self._answers(part)
+            score[~np.isfinite(part)] = np.nan
+            expected[known == 0] = scale[known == 0] = np.nan
+            found += [
+                Detection(*(x.T for x in row)) for row in zip(score, expected, scale, strict=True)
+            ]
+        return found
+
     def _pass(self, series: Array, windows: list[_Window]) -> tuple[Array, Array, Array, Array]:
-        """Score, expected value, scale and whether anything is known, [n, C, longest] each."""
+        """`_answers` to windows of a series [L, C], the shorter ones padded at their end."""
         longest = max(one.stop - one.start for one in windows)
         values = np.full((len(windows), series.shape[1], longest), np.nan)
         for row, one in enumerate(windows):
             values[row, :, : one.stop - one.start] = series[one.start : one.stop].T
+        return self._answers(values)
+
+    @torch.inference_mode()
+    def _answers(self, values: Array) -> tuple[Array, Array, Array, Array]:
+        """Score, expected value, scale and whether anything is known, of windows [n, C, L]."""
         stacked = torch.from_numpy(values).to(self.device)
         observed = torch.isfinite(stacked)
         z, scale = standardised(stacked, observed)
@@ -229,7 +256,7 @@ class Detector(ArrayModel):
         size = scale.scale.view(*stacked.shape[:2], 1).expand_as(stacked)
         known = observed.any(-1, keepdim=True).expand_as(stacked)
         parts = (answer.logit.double(), expected, size, known.double())
-        score, level, spread, something = (part.cpu().numpy() for part in parts)
+        score, level, spread, something = (part.cpu().numpy().copy() for part in parts)
         return score, level, spread, something
 
 
@@ -249,16 +276,15 @@ class _Sums:
     def add(
         self,
         window: _Window,
-        weight: Array,
         score: Array,
         expected: Array,
         scale: Array,
         known: Array,
     ) -> None:
-        """Add what a window says, [C, longest] each, of the steps it answers for."""
-        target = slice(window.first, window.stop)
-        source = slice(window.first - window.start, window.stop - window.start)
-        weights = (weight * known[:, source]).T
+        """Add what a window says, [C, longest] each."""
+        target = slice(window.start, window.stop)
+        source = slice(window.stop - window.start)
+        weights = (_triangle(window) * known[:, source]).T
         self.weight[target] += weights
         for total, part in (
             (self.score, score),
@@ -281,17 +307,10 @@ def _overlapping(length: int, window: int, overlap: float) -> Iterator[_Window]:
     stride = max(1, round(window * (1 - overlap)))
     start = 0
     while start + window < length:
-        yield _Window(start, start + window, start)
+        yield _Window(start, start + window)
         start += stride
     start = max(0, length - window)
-    yield _Window(start, length, start)
-
-
-def _trailing(length: int, window: int, delay: int) -> Iterator[_Window]:
-    """Windows that end at every `delay + 1`-th step and answer for the steps since the last."""
-    for first in range(0, length, delay + 1):
-        stop = min(first + delay + 1, length)
-        yield _Window(max(0, stop - window), stop, first)
+    yield _Window(start, length)
 
 
 def _triangle(window: _Window) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,6 +22,8 @@ LONGEST = 4096
 
 _NORMAL = 1.4826
 _FLOOR = 0.01
+_AT_ONCE = 32
+"""Trailing windows that are read together."""
 
 
 class Scores(Protocol):
@@ -42,7 +45,8 @@ class Scores(Protocol):
 class DetectionModel(Protocol):
     """Anything that scores arrays: a `Detector`, or your own object like it.
 
-    It may have a `max_context` (steps of its longest window) and a `calibration`.
+    It may have a `max_context` (steps of its longest window), a `calibration`, and a
+    `score_windows` that answers to windows [n, L, C] with n such answers.
     """
 
     def score(self, values: Array, *, window: int | None, progress: bool) -> Scores:
@@ -99,7 +103,11 @@ def judge(
     """
     if len(values) < SHORTEST:
         return Judged.nothing(values.shape)
-    answer = model.score(values, window=window, progress=progress)
+    return _judged(values, model.score(values, window=window, progress=progress))
+
+
+def _judged(values: Array, answer: Scores) -> Judged:
+    """A model's answer to a series [L, C] in the terms of thresholds and pictures."""
     score = answer.score.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of channels without any value
@@ -145,16 +153,26 @@ def judge_trailing(
     from tqdm.auto import tqdm
 
     whole = Judged.nothing((len(values) - first, values.shape[1]))
-    steps = range(first, len(values) - delay)
-    for step in tqdm(steps, disable=not progress, unit="step", desc="score"):
-        stop = step + delay + 1
-        seen = values[max(0, stop - window) : stop]
-        if len(seen) < SHORTEST:
-            continue
-        one = judge(model, seen)
-        for total, part in zip(_fields(whole), _fields(one), strict=True):
-            total[step - first] = part[-1 - delay]
+    start = max(first, SHORTEST - 1 - delay)
+    with tqdm(total=len(values) - first, disable=not progress, unit="step", desc="score") as bar:
+        for begin in range(start, len(values) - delay, _AT_ONCE):
+            steps = range(begin, min(begin + _AT_ONCE, len(values) - delay))
+            seen = [values[max(0, s + delay + 1 - window) : s + delay + 1] for s in steps]
+            for step, one in zip(steps, _each(model, seen), strict=True):
+                for total, part in zip(_fields(whole), _fields(one), strict=True):
+                    total[step - first] = part[-1 - delay]
+            bar.update(steps[-1] + 1 - first - bar.n)
     return whole
+
+
+def _each(model: DetectionModel, windows: list[Array]) -> Iterator[Judged]:
+    """Judge windows, together where they are equally long and the model can."""
+    together = getattr(model, "score_windows", None)
+    if together is None or len({len(one) for one in windows}) > 1:
+        yield from (judge(model, one) for one in windows)
+    else:
+        answers = together(np.stack(windows))
+        yield from (_judged(*pair) for pair in zip(windows, answers, strict=True))
 
 
 def _fields(judged: Judged) -> tuple[Array, Array, Array]:

@@ -13,7 +13,7 @@ from tsfm.datasets.anomalies import AnomalyRecipe, anomaly_batch
 from tsfm.datasets.anomalies.generate import SHORTEST
 from tsfm.datasets.corpus import seeded
 from tsfm.models.calibration import Calibration, Table
-from tsfm.models.judgement import DetectionModel, judge, judge_trailing
+from tsfm.models.judgement import DetectionModel, judge, judge_trailing, longest_window
 
 Array = NDArray[np.float64]
 
@@ -72,16 +72,18 @@ def calibrate(
     """
     if min(lengths) < 8 or min(n_series, n_causal if delays else n_series) < 20:
         raise ValueError(
-            f"Calibration needs lengths of at least 8 steps and at least 20 series; got {lengths} "
-            f"and {n_series}."
+            "Calibration needs lengths of at least 8 steps and at least 20 series of each kind; "
+            f"got lengths={tuple(lengths)}, n_series={n_series}"
+            + (f", n_causal={n_causal}." if delays else ".")
         )
     clean = replace(recipe, clean=1.0)
+    causal_context = longest_window(detector, causal_context)
     scores: dict[int, Array] = {}
     for length in lengths:
         series = _series(clean, n_series, length, seed)
         bar = tqdm(series, desc=f"{length} steps", unit="series", disable=not progress)
         scores[length] = np.stack([judge(detector, one[:, None]).score[:, 0] for one in bar])
-    tables = [Table.of(scores)]
+    tables = [Table.of(scores, window=longest_window(detector, None))]
     for delay in delays:
         series = _series(clean, n_causal, causal_context + causal_steps, seed)
         bar = tqdm(series, desc=f"causal, delay {delay}", unit="series", disable=not progress)
@@ -91,7 +93,9 @@ def calibrate(
             for one in bar
         ]
         judged = np.stack([row.score[:causal_steps, 0] for row in rows])
-        tables.append(Table.of({causal_steps: judged}, causal=True, delay=delay))
+        tables.append(
+            Table.of({causal_steps: judged}, causal=True, delay=delay, window=causal_context)
+        )
     return Calibration(tuple(tables), recipe.name, seed)
 
 

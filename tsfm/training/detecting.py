@@ -56,7 +56,7 @@ def detection_loss(
     target = scale.forward(expected).view(z.shape)
     off = F.huber_loss(answer.expected, target, reduction="none")
     parts = {
-        "label": _mean(_label_loss(answer.logit, batch.labels & seen, weights), seen),
+        "label": _mean(_label_loss(answer.logit, batch.labels, weights), seen),
         "hidden": _mean(off, inside & ~seen),
         "seen": _mean(off, seen),
     }
@@ -84,6 +84,8 @@ def _label_loss(logit: Tensor, labels: Tensor, weights: DetectionLoss) -> Tensor
 
 def event_weights(labels: Tensor, short_length: int, exponent: float) -> Tensor:
     """Weight of every step, [..., L]: more than 1 in events of fewer than `short_length` steps.
+
+    Events are runs of labels, whether their steps are seen or not: a gap makes no event shorter.
 
     Examples
     --------

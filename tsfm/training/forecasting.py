@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -74,17 +76,34 @@ class Forecasting(Task):
         """Scaled CRPS and coverage on held-out series of every family.
 
         A run on a corpus on disk is scored on the last part of its series, too, and there alone
-        where nothing else is trained on.
+        where nothing else is trained on. Without any score there is no mean and no coverage.
         """
         corpus = self.config.corpus
         alone = corpus is not None and corpus.share == 1
         scores = [] if alone else validate(network, self.config.recipe)
         if corpus is not None:
-            scores = scores + validate_stored(network, corpus)
+            stored = validate_stored(network, corpus)
+            if not stored:
+                _warn_without_validation(corpus.path, corpus.validation_share)
+            scores = scores + stored
         rows: list[tuple[str, ...]] = [
             (s.name, s.group, f"{s.loss:.5f}", f"{s.coverage:.4f}") for s in scores
         ]
         metrics = {score.name: score.loss for score in scores}
-        metrics["mean"] = sum(s.loss for s in scores) / max(1, len(scores))
-        metrics["coverage"] = sum(s.coverage for s in scores) / max(1, len(scores))
+        if scores:
+            metrics["mean"] = sum(s.loss for s in scores) / len(scores)
+            metrics["coverage"] = sum(s.coverage for s in scores) / len(scores)
         return Scores(("family", "group", "scaled_crps", "coverage_80"), rows, metrics)
+
+
+@lru_cache(maxsize=64)
+def _warn_without_validation(path: str, share: float) -> None:
+    """Says once per process and corpus that nothing of it can be scored."""
+    warnings.warn(
+        f"The run is not validated on {path}: of the series drawn none has a value in its last "
+        f"part, {share:g} of its steps, and two before it. Hold out more with a larger "
+        "corpus.validation_share (--set corpus.validation_share=0.2 in a new run), or add series "
+        "that are longer or have values there.",
+        UserWarning,
+        stacklevel=2,
+    )

@@ -17,6 +17,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from tsfm.models.conformal import conformal_quantiles
+
 Array = NDArray[np.float64]
 
 COVERAGES = (*(i / 20 for i in range(1, 20)), 0.98, 0.99, 0.995)
@@ -126,15 +128,13 @@ def widening(counts: NDArray[np.int64]) -> Array:
 
 def _half_widths(errors: Array) -> Array | None:
     """Half-widths [len(COVERAGES)] from the errors [n] of one step; None if none is known."""
-    ordered = np.sort(errors[np.isfinite(errors)])
-    n = len(ordered)
+    n = int(np.isfinite(errors).sum())
     if n == 0:
         return None
-    ranks = np.ceil((n + 1) * np.array(COVERAGES) - 1e-9).astype(int)
-    half = ordered[np.minimum(ranks, n) - 1]
-    largest = _score(n / (n + 1))
-    stretch = np.array([_score(p) / largest for p in COVERAGES])
-    return np.maximum.accumulate(np.where(ranks > n, half * stretch.clip(1), half))
+    half = conformal_quantiles(errors, COVERAGES)
+    largest = _score(n / (n + 1))  # from here on coverages need more errors than there are
+    stretch = np.array([max(_score(p) / largest, 1.0) for p in COVERAGES])
+    return np.maximum.accumulate(half * stretch)
 
 
 def _score(coverage: float) -> float:

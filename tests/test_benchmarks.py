@@ -23,7 +23,7 @@ SCRIPTS = [
     "patch_encoder",
     "tokenization",
     "detection",
-    "coverage",
+    "calibration",
     "finetuning",
 ]
 

@@ -16,7 +16,9 @@ SIDES = ("before", "after")
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
-    recorded = json.loads((ROOT / "benchmarks/results/coverage.json").read_text(encoding="utf-8"))
+    recorded = json.loads(
+        (ROOT / "benchmarks/results/calibration.json").read_text(encoding="utf-8")
+    )
     return recorded["results"]["rows"]
 
 

@@ -110,16 +110,29 @@ def test_between_lengths_it_is_interpolated_over_the_logarithm():
 
 def test_longer_series_and_more_channels_raise_it():
     known = table(2_000)
-    exact = -np.log10(0.01)
-    assert exact == 2
-    steps = [known.threshold(256 * m) for m in (1, 4, 16, 64)]
+    steps = [known.threshold(256 * m, false_alarms=0.01) for m in (1, 4, 16, 64)]
     assert (np.diff(steps) > 0.1).all()
     # the maximum of m times as many normal numbers
     truth = [-_normal_quantile(-math.expm1(math.log(0.99) / (256 * m))) for m in (1, 4, 16)]
     np.testing.assert_allclose(steps[:3], truth, rtol=0.12)
-    assert known.threshold(256, n_channels=4) == pytest.approx(known.threshold(1024))
+    four = known.threshold(256, n_channels=4, false_alarms=0.01)
+    assert four == pytest.approx(known.threshold(1024, false_alarms=0.01))
+    assert known.threshold(256) > steps[0]  # what is aimed at lies below the promised 1 %
     assert known.peak_p_value(steps[0], 256) == pytest.approx(0.01, rel=0.05)
     assert known.peak_p_value(steps[0], 256, n_channels=4) == pytest.approx(0.04, rel=0.05)
+
+
+def test_series_longer_than_a_window_are_held_to_that_of_a_window():
+    rng = np.random.default_rng(0)
+    scores = {length: 5 + rng.normal(size=(200, length)) for length in (64, 256, 1024)}
+    known = Table.of(scores, window=256)
+    assert known.threshold(64) < known.threshold(256) == known.threshold(1024)
+    assert known.threshold(100_000) == known.threshold(256) < Table.of(scores).threshold(1024)
+
+
+def test_no_threshold_calls_what_is_more_likely_normal_an_anomaly():
+    scores = np.random.default_rng(0).normal(-9, 1, size=(200, 64))
+    assert Table.of({64: scores}).threshold(64) == 0
 
 
 def _normal_quantile(p: float) -> float:

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from tsfm.cli.app import app
 
+RECIPE = Path(__file__).parents[2] / "datasets" / "anomalies.yaml"
+
 SAMPLES = Path(__file__).resolve().parents[2] / "datasets"
 AIR = str(SAMPLES / "air_passengers.csv")
 POWER = str(SAMPLES / "building_power.csv")
@@ -128,10 +130,26 @@ def test_a_detector_is_evaluated_beside_the_baselines(model, tmp_path):
         row = ("one", "A", 45, rng.normal(size=300), labels)
         pd.DataFrame([row], columns=columns).to_parquet(tmp_path / f"{name}.parquet")
     words = ["evaluate", "tsb", "--data", str(tmp_path), "--protocol", "test", "--no-progress"]
-    result = CliRunner().invoke(app, [*words, "--model", model, "--aggregation", "3"])
+    result = CliRunner().invoke(app, [*words, "--model", model, "--aggregation", "mean"])
     assert result.exit_code == 0, result.output
-    assert "tsfm-detector-tiny (3 of channels) on TSB-AD univariate" in result.output
+    assert "tsfm-detector-tiny (mean of channels) on TSB-AD univariate" in result.output
     both = CliRunner().invoke(app, [*words, "--model", model, "--baseline", "z-score"])
     assert both.exit_code == 2
     nab = ["evaluate", "nab", "--data", str(tmp_path), "--no-progress", "--model", model]
     assert "tsfm-detector-tiny on NAB" in CliRunner().invoke(app, nab).output
+
+
+def test_a_detector_before_labelled_synthetic_series(model, tmp_path):
+    words = ["evaluate", "anomalies", "--model", model, "--n-mixed", "8", "--n-each", "2"]
+    words += ["--n-clean", "6", "--length", "128", "--kind", "outlier", "--no-progress"]
+    words += ["--recipe", str(RECIPE), "--baseline", "z-score"]
+    out = tmp_path / "report.json"
+    result = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "has no calibration.json" in result.output
+    assert "AUC-PR z-score" in result.output
+    assert json.loads(out.read_text())["types"][0]["name"] == "outlier"
+    wrong = CliRunner().invoke(app, [*words, "--kind", "outliers"])
+    assert wrong.exit_code != 0
+    missing = [*words[: words.index("--recipe")], "--recipe", "none.yaml"]
+    assert CliRunner().invoke(app, missing).exit_code != 0

@@ -191,7 +191,7 @@ def _detection() -> Iterator[Finding]:
     loaded = time.perf_counter()
     steps = np.arange(24 * 15, dtype=float)
     wave = 10.0 + np.sin(2 * np.pi * steps / 24) + 0.05 * np.sin(steps**2)
-    wave[200] += 2.0
+    wave[200] += 10.0
     found = AnomalyDetector().segments(wave)["start"].tolist()
     done = time.perf_counter()
     times = f"load {loaded - started:.1f} s, detection {done - loaded:.2f} s"

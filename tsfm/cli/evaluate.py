@@ -296,7 +296,7 @@ def nab(
     from tsfm.evaluation.nab import evaluate
 
     scorer = _anomaly_scorer(
-        baseline, model, AGGREGATION, NEIGHBOURHOOD, device, default="windowed-gaussian"
+        baseline, model, AGGREGATION, None, device, default="windowed-gaussian"
     )
     _finish(lambda: evaluate(scorer, data, series=series, progress=progress), out)
 
@@ -305,7 +305,7 @@ def _anomaly_scorer(
     baseline: str | None,
     model: str | None,
     aggregation: str,
-    neighbourhood: float,
+    neighbourhood: float | None,
     device: str,
     *,
     default: str,
@@ -314,7 +314,7 @@ def _anomaly_scorer(
     from tsfm.evaluation.anomaly_baselines import scorer_named
 
     if model is None:
-        if (aggregation, neighbourhood) != (AGGREGATION, NEIGHBOURHOOD):
+        if (aggregation, neighbourhood or NEIGHBOURHOOD) != (AGGREGATION, NEIGHBOURHOOD):
             raise typer.BadParameter("--aggregation and --neighbourhood belong to --model")
         return scorer_named(baseline or default)
     if baseline is not None:
@@ -324,7 +324,7 @@ def _anomaly_scorer(
     from tsfm.evaluation.detector_scorer import model_scorer
 
     how: Any = int(aggregation) if aggregation.isdigit() else aggregation
-    return model_scorer(model, aggregation=how, neighbourhood=neighbourhood, device=device)
+    return model_scorer(model, aggregation=how, neighbourhood=neighbourhood or 0.0, device=device)
 
 
 def _finish(

@@ -244,7 +244,7 @@ def evaluate(
     --------
     >>> from tsfm.models import Detector, DetectorConfig
     >>> untrained = Detector.from_config(DetectorConfig.preset("tiny"))
-    >>> few = {"n_mixed": 8, "n_each": 2, "n_clean": 2, "kinds": ["outlier"], "progress": False}
+    >>> few = {"n_mixed": 8, "n_each": 2, "n_clean": 6, "kinds": ["outlier"], "progress": False}
     >>> report = evaluate(untrained, AnomalyRecipe(clean=0.0), name="new", length=256, **few)
     >>> [row.name for row in report.types], 0 <= report.average_precision <= 1
     (['outlier'], True)

@@ -1,6 +1,6 @@
 """How often intervals hold the truth on simulated processes, with and without recalibration.
 
-    python benchmarks/coverage.py --threads 1
+    python benchmarks/calibration.py --threads 1
 
 Each series is forecast once, with `Forecaster(calibrate=False)` and with `calibrate=True`, and its
 own simulated future is the truth. Coverage is the share of steps within the interval, its error
@@ -98,7 +98,7 @@ PROCESSES: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
 
 def arguments() -> argparse.Namespace:
     """What the command line says."""
-    words = parser(__doc__, "coverage")
+    words = parser(__doc__, "calibration")
     words.add_argument("--model", default="tsfm-mini", help="name or folder")
     words.add_argument("--mode", default="fast", choices=("fast", "best"), help="of Forecaster")
     words.add_argument("--processes", nargs="+", default=list(PROCESSES), choices=PROCESSES)
@@ -183,7 +183,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    record = Record("coverage", options.threads)
+    record = Record("calibration", options.threads)
     rows = [one(options, name, n) for n in options.histories for name in options.processes]
     results = {
         "model": options.model,

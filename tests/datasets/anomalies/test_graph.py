@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tsfm.datasets.anomalies import KIND_NAMES, anomaly_batch
+from tsfm.datasets.anomalies.commands import command_rows
 from tsfm.datasets.anomalies.graph import Graph, delayed, draw_graph, mix, propagate
 
 
@@ -113,3 +114,21 @@ def test_label_share_of_every_channel(shipped):
     assert batch.labels.float().mean(-1).max() <= 0.35
     assert batch.labels.any(1).float().mean(-1).median() <= 0.35
     assert batch.values.isfinite().all()
+
+
+def test_commands_are_ordinary_and_leave_the_other_channels_alone(recipe):
+    only = replace(recipe, clean=0.0, weak=0.0, commands=1.0)
+    batch = anomaly_batch(only, 40, 8, 512, rng())
+    levels = torch.tensor([[len(row.unique()) for row in sample] for sample in batch.clean])
+    command = levels <= 2
+    assert (~command).any(-1).all()  # never all of them
+    assert 0.3 < command.float().mean() < 0.7
+    assert torch.equal(batch.values[command], batch.clean[command])
+    assert torch.equal(batch.expected[command], batch.clean[command])
+    assert not batch.labels[command].any()
+    assert batch.labels[~command].any(-1).float().mean() > 0.1
+    assert batch.values.isfinite().all()
+    rows = command_rows(400, 1024, rng())
+    on = rows > 0
+    assert 0.1 < (~on.any(-1)).float().mean() < 0.45  # silent ones
+    assert (on.float().mean(-1) < 0.2).float().mean() > 0.5  # most are rare

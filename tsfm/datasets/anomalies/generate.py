@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tsfm.datasets.anomalies.bases import Bases, draw_bases, known_bases
 from tsfm.datasets.anomalies.catalogue import GRAPH, KIND_NAMES
+from tsfm.datasets.anomalies.commands import command_places, command_rows
 from tsfm.datasets.anomalies.events import Change
 from tsfm.datasets.anomalies.graph import (
     Break,
@@ -158,6 +159,12 @@ def _multivariate(
         rows = known_bases(clean[at[sample], channel])
         part = inject(recipe, rows, draw_plan(recipe, rows, rng), rng)
         _fill(batch, (at[sample], channel), part)
+    if recipe.commands:
+        at = torch.nonzero(command_places(n, n_channels, recipe.commands, rng), as_tuple=True)
+        ordinary = command_rows(at[0].numel(), length, rng)
+        batch.clean[at] = ordinary
+        none = torch.zeros(ordinary.shape, dtype=torch.int16, device=rng.device)
+        _fill(batch, at, Labelled(ordinary, ordinary, none))
     order = uniform(rng, 0, 1, n, n_channels).argsort(-1)  # causes need not come first
     return batch_channels(batch, order)
 

@@ -20,6 +20,7 @@ _PROBABILITIES = (
     "weak",
     "endogenous",
     "correlation_break",
+    "commands",
     "missing",
 )
 
@@ -112,6 +113,8 @@ class AnomalyRecipe:
     """Multivariate: share of anomalies that propagate to other channels."""
     correlation_break: float = 0.15
     """Multivariate: share of anomalies where a channel stops following its causes."""
+    commands: float = 0.0
+    """Multivariate: share of samples with some on/off commands among their channels, unlabelled."""
     missing: float = 0.0
     """Share of channels with a stretch of missing values (NaN, not labelled)."""
     block: int = 32

@@ -160,13 +160,17 @@ def _multivariate(
         part = inject(recipe, rows, draw_plan(recipe, rows, rng), rng)
         _fill(batch, (at[sample], channel), part)
     if recipe.commands:
-        at = torch.nonzero(command_places(n, n_channels, recipe.commands, rng), as_tuple=True)
-        ordinary = command_rows(at[0].numel(), length, rng)
-        batch.clean[at] = ordinary
-        none = torch.zeros(ordinary.shape, dtype=torch.int16, device=rng.device)
-        _fill(batch, at, Labelled(ordinary, ordinary, none))
+        _switch(batch, command_places(n, n_channels, recipe.commands, rng), rng)
     order = uniform(rng, 0, 1, n, n_channels).argsort(-1)  # causes need not come first
     return batch_channels(batch, order)
+
+
+def _switch(batch: LabelledBatch, places: Tensor, rng: torch.Generator) -> None:
+    """Put on/off commands in the place of some channels, [B, C] bool."""
+    at = torch.nonzero(places, as_tuple=True)
+    rows = command_rows(at[0].numel(), batch.values.shape[-1], rng)
+    batch.clean[at] = rows
+    _fill(batch, at, Labelled(rows, rows, torch.zeros_like(rows, dtype=torch.int16)))
 
 
 def batch_channels(batch: LabelledBatch, order: Tensor) -> LabelledBatch:

@@ -114,7 +114,7 @@ class AnomalyRecipe:
     correlation_break: float = 0.15
     """Multivariate: share of anomalies where a channel stops following its causes."""
     commands: float = 0.0
-    """Multivariate: share of samples with some on/off commands among their channels, unlabelled."""
+    """Multivariate: share of samples with on/off commands, unlabelled, among their channels."""
     missing: float = 0.0
     """Share of channels with a stretch of missing values (NaN, not labelled)."""
     block: int = 32

@@ -43,12 +43,24 @@ def test_fading_is_the_highest_score_less_its_distance():
 
 def test_missing_steps_score_nothing_and_channels_join():
     values = np.concatenate([peak(at=100), peak(at=200)], axis=1)
+    values += 0.001 * np.arange(300)[:, None]
     values[50] = np.nan
     highest = ModelScorer(Marked(), "marked", "max", neighbourhood=0.0)(values, 0)
     mean = ModelScorer(Marked(), "marked", "mean", neighbourhood=0.0)(values, 0)
     assert highest[50] == 0
     assert np.flatnonzero(highest > 0.9).tolist() == [100, 200]
-    np.testing.assert_allclose(mean[[100, 200]], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(mean[[100, 200]], 0.5, rtol=1e-4)
+
+
+def test_switches_are_context_beside_what_is_measured():
+    measured = peak(at=100) + 0.01 * np.arange(300)[:, None]
+    switch = np.full((300, 1), -20.0)
+    switch[200] = 20.0
+    scorer = ModelScorer(Marked(), "marked", "max", neighbourhood=0.0)
+    both = scorer(np.concatenate([measured, switch], axis=1), 0)
+    assert np.flatnonzero(both > 0.9).tolist() == [100]
+    alone = scorer(np.concatenate([switch, switch], axis=1), 0)
+    assert np.flatnonzero(alone > 0.9).tolist() == [200]
 
 
 def test_a_saved_detector_by_folder(tmp_path):

@@ -40,6 +40,7 @@ from tsfm.models.judgement import (
     judge,
     judge_trailing,
     longest_window,
+    of_measured_channels,
 )
 
 Array = NDArray[np.float64]
@@ -138,11 +139,12 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
     def _score_rows(self, array: Array, loaded: LoadedDetector, settings: Settings) -> Array:
         """[n] combined score of each row."""
         if settings.causal:
-            judged = judge_trailing(loaded.model, array, settings.window, settings.delay)
+            score = judge_trailing(loaded.model, array, settings.window, settings.delay).score
         else:
             judged = judge(loaded.model, array, settings.window, progress=settings.progress)
+            score = of_measured_channels(judged.score, array)
         how = "max" if settings.aggregation == "auto" else settings.aggregation
-        return combine_channels(judged.score, how)
+        return combine_channels(score, how)
 
     def _array(self, X: Any, *, reset: bool) -> Array:
         """A float array [n, channels] of what is array-like."""

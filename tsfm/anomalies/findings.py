@@ -21,6 +21,7 @@ from tsfm.models.judgement import (
     combine_channels,
     judge,
     judge_trailing,
+    of_measured_channels,
 )
 
 Array = NDArray[np.float64]
@@ -171,10 +172,20 @@ def judge_item(
 
 def channel_scores(item: Item, settings: Settings) -> list[Array]:
     """Scores [L] that are held to a threshold: of each channel, or one of all."""
-    score = item.judged.score
     if settings.aggregation == "auto":
-        return list(score.T)
-    return [combine_channels(score, settings.aggregation)]
+        return list(item.judged.score.T)
+    return [combine_channels(told_scores(item, settings), settings.aggregation)]
+
+
+def told_scores(item: Item, settings: Settings) -> Array:
+    """Scores [L, C] of the channels that are judged as one.
+
+    On/off channels count only where there are no others; as alerts come in it is not known which
+    channels are such, so all of them count.
+    """
+    if settings.causal:
+        return item.judged.score
+    return of_measured_channels(item.judged.score, item.values)
 
 
 def reference_of(items: Sequence[Item], settings: Settings) -> Reference:
@@ -212,7 +223,7 @@ def findings_of(
     for i, (score, number) in enumerate(zip(parts, numbers, strict=True)):
         channel = np.full(len(score), i)
         if not alone:
-            channel = np.nan_to_num(item.judged.score, nan=-np.inf).argmax(axis=1)
+            channel = np.nan_to_num(told_scores(item, settings), nan=-np.inf).argmax(axis=1)
         p = rule.p_values(score, length, n_channels)
         segment = number(rule.marks(score, p, cut))
         peaks = [

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tsfm.evaluation.anomaly_metrics import FloatArray
-from tsfm.models.judgement import Aggregation, DetectionModel, combine_channels, judge
+from tsfm.models.judgement import (
+    Aggregation,
+    DetectionModel,
+    combine_channels,
+    judge,
+    of_measured_channels,
+)
 
 AGGREGATION = 3
 """Mean of the three highest channels: one alone is too often a rare but ordinary command."""
@@ -29,7 +35,8 @@ class ModelScorer:
     name
         Its name in reports.
     aggregation
-        How channels become one score: "max", "mean", or k for the mean of the k highest.
+        How channels become one score: "max", "mean", or k for the mean of the k highest. On/off
+        channels do not count beside others.
     window
         Steps read at once; the model's longest by default.
     neighbourhood
@@ -57,8 +64,10 @@ class ModelScorer:
 
     def __call__(self, values: NDArray[np.floating], train_end: int) -> FloatArray:
         """Scores `[L]` of values `[L, C]`: probabilities of an anomaly, fading around them."""
-        judged = judge(self.model, np.asarray(values, dtype=np.float64), self.window)
-        scores = combine_channels(expit(judged.score), self.aggregation)
+        series = np.asarray(values, dtype=np.float64)
+        judged = judge(self.model, series, self.window)
+        told = of_measured_channels(expit(judged.score), series)
+        scores = combine_channels(told, self.aggregation)
         return faded(np.nan_to_num(scores, nan=0.0), self.neighbourhood * len(scores))
 
 

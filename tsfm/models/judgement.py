@@ -179,6 +179,24 @@ def _fields(judged: Judged) -> tuple[Array, Array, Array]:
     return judged.score, judged.expected, judged.spread
 
 
+def of_measured_channels(scores: Array, values: Array) -> Array:
+    """Scores in which on/off channels have none, unless there are no others; both [L, C].
+
+    A channel of at most two different values says what was switched. Switching is no deviation
+    from a usual course, so beside channels that measure something it is read as context only.
+
+    Examples
+    --------
+    >>> values = np.array([[0.0, 1.5], [0.0, 1.7], [1.0, 1.6]])
+    >>> of_measured_channels(np.ones((3, 2)), values)[0].tolist()
+    [nan, 1.0]
+    """
+    measured = np.array([len(np.unique(one[np.isfinite(one)])) > 2 for one in values.T])
+    if measured.all() or not measured.any():
+        return scores
+    return np.where(measured, scores, np.nan)
+
+
 def combine_channels(scores: Array, aggregation: Aggregation) -> Array:
     """One score per step, [L], from those of its channels [L, C].
 

@@ -27,8 +27,9 @@ def test_clean_series_it_has_not_seen_stay_below_the_threshold(detector):
     known = calibrate(detector, recipe, n_series=120, lengths=(64,), delays=())
     fresh = file._series(dataclasses.replace(recipe, clean=1.0), 150, 64, seed=1)
     peaks = [judge(detector, one[:, None]).score.max() for one in fresh]
-    assert np.mean(np.array(peaks) > known.tables[0].threshold(64)) <= 0.04
-    assert np.mean(np.array(peaks) > known.tables[0].threshold(64, false_alarms=0.5)) > 0.35
+    highest = known.tables[0].maxima[0]  # an untrained detector has no score above 0
+    assert np.mean(np.array(peaks) > highest.quantile(0.01)) <= 0.04
+    assert 0.35 < np.mean(np.array(peaks) > highest.quantile(0.5)) < 0.65
 
 
 def test_it_depends_on_the_seed_alone_and_survives_the_file(detector, tmp_path):

@@ -99,6 +99,10 @@ def fresh(seed: int = 0) -> DetectingNetwork:
     return network
 
 
+LABELS_OUT_OF_SIGHT = 5
+"""A seed whose batch has anomalous steps that are missing or hidden."""
+
+
 def labelled(seed: int = 0, **changes) -> LabelledWindowBatch:
     mask = MaskConfig(short_context=0.0, hidden_rows=1.0, hidden_share=0.4, hidden_span=2)
     windows = LabelledWindows(
@@ -131,7 +135,7 @@ def test_steps_outside_of_the_window_do_not_count():
 
 
 def test_labels_of_missing_and_hidden_steps_do_not_count():
-    network, batch = fresh(), labelled()
+    network, batch = fresh(), labelled(LABELS_OUT_OF_SIGHT)
     unseen = batch.values.isnan() | batch.hidden.repeat_interleave(8, dim=-1)
     assert batch.labels[unseen].any()
     flipped = dataclasses.replace(batch, labels=batch.labels ^ unseen)

@@ -66,8 +66,8 @@ def test_switches_are_context_beside_what_is_measured():
 def test_a_saved_detector_by_folder(tmp_path):
     detector = Detector.from_config(DetectorConfig.preset("tiny"), seed=0)
     detector.save_pretrained(tmp_path / "own")
-    scorer = model_scorer(tmp_path / "own", aggregation="max", device="cpu")
-    assert scorer.name.endswith("(max of channels)")
+    scorer = model_scorer(tmp_path / "own", aggregation=3, device="cpu")
+    assert scorer.name.endswith("(3 of channels)")
     values = np.random.default_rng(0).normal(size=(64, 4))
     answer = scorer(values, 0)
     assert answer.shape == (64,)

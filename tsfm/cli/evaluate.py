@@ -57,8 +57,8 @@ windowed-gaussian, matrix-profile (needs stumpy), random. A detector has to beat
 [bold]Detectors[/bold]
 
 --model scores a shipped detector or a checkpoint of `tsfm pretrain` instead.
-Of several channels the mean of the three highest scores of a step counts,
-unless --aggregation says otherwise.
+Of several channels the highest score of a step counts unless --aggregation
+says otherwise, and on/off channels only where there are no others.
 
 [bold]Examples[/bold]
 
@@ -71,10 +71,10 @@ Several channels, only the series whose names hold MSL:
   tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
 --baseline abs-diff --series MSL
 
-A detector of your own, by the highest channel score:
+A detector of your own, by the mean of the three highest channels:
 
   tsfm evaluate tsb --data DIR --protocol test --variates multivariate \
---model runs/detector --aggregation max
+--model runs/detector --aggregation 3
 """
 
 EPILOG_NAB = """\
@@ -85,7 +85,7 @@ NAB's own windowed Gaussian: 40.1 here, 39.6 on NAB's scoreboard.
   tsfm evaluate nab --data ../shared/benchmarks --baseline windowed-gaussian
 """
 
-AGGREGATION, NEIGHBOURHOOD = "3", 0.04
+AGGREGATION, NEIGHBOURHOOD = "max", 0.04
 """As in `tsfm.evaluation.detector_scorer`, which is slow to import."""
 
 app = typer.Typer(no_args_is_help=True, help="Score a model or a baseline on real series.")

@@ -18,8 +18,8 @@ from tsfm.models.judgement import (
     of_measured_channels,
 )
 
-AGGREGATION = 3
-"""Mean of the three highest channels: one alone is too often a rare but ordinary command."""
+AGGREGATION: Aggregation = "max"
+"""The highest channel; docs/experiments.md has the comparison."""
 NEIGHBOURHOOD = 0.04
 """Share of a series over which scores fade; docs/experiments.md has the comparison."""
 

@@ -1,11 +1,13 @@
 """Fine-tune pretrained models on ETTh1 and on random walks, and score windows that come later.
 
-python benchmarks/finetuning.py --data ../shared/benchmarks --runs ETTh1-96 walk-96 --seeds 0 1
+python benchmarks/finetuning.py --data ../shared/benchmarks --seeds 0 1
+python benchmarks/finetuning.py --runs walk-12 --context-length 128 --seeds 0 1
+python benchmarks/finetuning.py --data ../shared/benchmarks --runs ETTh1-24 --part inner
 
 The first 60 % of the series are given to `Forecaster.finetune`, which holds out the last fifth of
-them. Scored are windows of a later part: of the steps from 60 to 80 % with `--part validation`, by
-which the defaults were chosen, of the last 20 % otherwise. Runs that the results file holds
-already are skipped, so the same command goes on after a stop.
+them. Scored are windows of the last 20 %. Nothing is to be chosen by these: `--part inner` does
+the same within the first 60 % (its first four fifths are given, its last fifth is scored). Runs
+that the results file holds already are skipped, so the same command goes on after a stop.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ STEPS = 14_400
 STRIDE = 25
 """Steps between scored windows: so that they begin at every hour of the day."""
 
-PARTS = {"validation": (0.6, 0.8), "test": (0.8, 1.0)}
+PARTS = {"inner": (0.48, 0.48, 0.6), "test": (0.6, 0.8, 1.0)}
+"""Shares of the steps: the end of what is given, and first and end of what is scored."""
+
+
+DEFAULT_RUNS = ["ETTh1-12", "ETTh1-24", "ETTh1-48", "ETTh1-96"]
 
 
 def arguments() -> argparse.Namespace:
@@ -37,11 +43,11 @@ def arguments() -> argparse.Namespace:
     p.formatter_class = argparse.RawDescriptionHelpFormatter
     p.set_defaults(threads=1)
     p.add_argument("--data", type=Path, default=os.environ.get("TSFM_BENCHMARKS"))
-    p.add_argument("--runs", nargs="+", default=["ETTh1-96", "walk-96"], help="series-horizon")
+    p.add_argument("--runs", nargs="+", default=DEFAULT_RUNS, help="series-horizon")
     p.add_argument("--model", default="tsfm-mini", help="what is fine-tuned (tsfm-mini)")
-    p.add_argument("--methods", nargs="+", default=["lora", "full", "head"])
+    p.add_argument("--methods", nargs="+", default=["lora"])
     p.add_argument("--seeds", nargs="+", type=int, default=[0], help="of training and walks (0)")
-    p.add_argument("--context-length", type=int, default=1024, help="steps read (1024)")
+    p.add_argument("--context-length", type=int, default=512, help="steps read (512)")
     p.add_argument("--part", choices=PARTS, default="test", help="steps that are scored (test)")
     p.add_argument("--config", type=Path, help="YAML for finetune; the defaults without it")
     return p.parse_args()
@@ -70,7 +76,7 @@ def score(model: Any, values: Any, part: str, horizon: int, context_length: int)
     """Weighted quantile loss of all windows together, and of every series on its own."""
     import numpy as np
 
-    low, high = (round(share * len(values)) for share in PARTS[part])
+    low, high = (round(share * len(values)) for share in PARTS[part][1:])
     origins = range(low, high - horizon + 1, STRIDE)
     cuts = [(i, o) for i in range(values.shape[1]) for o in origins]
     contexts = [values[max(0, o - context_length) : o, i] for i, o in cuts]
@@ -120,7 +126,7 @@ def measure(run: str, method: str, seed: int, options: argparse.Namespace) -> di
     wall, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        first = frame.iloc[: round(0.6 * len(frame))]
+        first = frame.iloc[: round(PARTS[options.part][0] * len(frame))]
         tuned = zero_shot.finetune(first, method=method, config=options.config)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     lengths = int(horizon), options.context_length
@@ -128,6 +134,8 @@ def measure(run: str, method: str, seed: int, options: argparse.Namespace) -> di
         score(load_model(f.model, "cpu"), frame.to_numpy(), options.part, *lengths)
         for f in (zero_shot, tuned)
     )
+    pairs = zip(after["crps_by_series"], before["crps_by_series"], strict=True)
+    ratios = [one / other for one, other in pairs]
     return {
         **record.facts,
         "run": run,
@@ -136,6 +144,7 @@ def measure(run: str, method: str, seed: int, options: argparse.Namespace) -> di
         "seed": seed,
         "part": options.part,
         "context_length": options.context_length,
+        "settings": settings(method, seed, options),
         "cpu_seconds": cpu,
         "wall_seconds": wall,
         "finetuned": tuned.finetuned_,
@@ -143,7 +152,17 @@ def measure(run: str, method: str, seed: int, options: argparse.Namespace) -> di
         "zero_shot": before,
         "fine_tuned": after,
         "gain": 1 - after["crps"] / before["crps"],
+        "gain_mean_over_series": 1 - sum(ratios) / len(ratios),
     }
+
+
+def settings(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """All settings of a training."""
+    from dataclasses import asdict
+
+    from tsfm.training.adapt_config import read_adaptation
+
+    return asdict(read_adaptation(options.config, method, {"seed": seed}))
 
 
 def read(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -153,8 +172,8 @@ def read(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def done(entry: dict[str, Any], run: str, method: str, seed: int, o: argparse.Namespace) -> bool:
     """Whether an entry holds what is to be measured."""
-    wanted = (run, method, seed, o.model, o.part, o.context_length)
-    keys = ("run", "method", "seed", "model", "part", "context_length")
+    wanted = (run, o.model, o.part, o.context_length, settings(method, seed, o))
+    keys = ("run", "model", "part", "context_length", "settings")
     return tuple(entry[key] for key in keys) == wanted
 
 
@@ -171,7 +190,7 @@ def main() -> None:
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 # read again: another process may have added its own meanwhile
                 options.out.write_text(json.dumps([*read(options), entry], indent=1) + "\n")
-    keys = ("run", "model", "method", "seed", "part", "finetuned")
+    keys = ("run", "context_length", "method", "seed", "part", "finetuned")
     rows = [
         [
             *(entry[key] for key in keys),

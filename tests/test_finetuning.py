@@ -61,6 +61,8 @@ def test_saved_and_loaded(preset, tmp_path):
     expected = trained.predict()
     trained.save(tmp_path)
     loaded = Forecaster.load(tmp_path)
+    assert loaded.finetuned_
+    pd.testing.assert_frame_equal(loaded.training_, trained.training_, check_exact=True)
     pd.testing.assert_frame_equal(loaded.predict(), expected)
     loaded.save(tmp_path / "again")
     pd.testing.assert_frame_equal(Forecaster.load(tmp_path / "again").predict(), expected)
@@ -265,6 +267,32 @@ def test_a_fine_tuned_forecaster_does_what_others_do(quick, tmp_path):
     best = trained.set_params(mode="best").predict(prediction_length=30)
     assert len(best) == 60
     assert clone(trained).fit(frame).predict()["predictions"].notna().all()
+
+
+def test_what_the_training_said_is_saved_and_loaded(quick, tmp_path):
+    trained = untrained(TINY, context_length=96).finetune(pulses(), config=quick, epochs=1)
+    trained.save(tmp_path)
+    loaded = Forecaster.load(tmp_path)
+    assert loaded.finetuned_ is trained.finetuned_ is True
+    pd.testing.assert_frame_equal(loaded.training_, trained.training_, check_exact=True)
+    loaded.save(tmp_path / "again")
+    again = Forecaster.load(tmp_path / "again")
+    pd.testing.assert_frame_equal(again.training_, trained.training_, check_exact=True)
+    untrained(TINY).save(tmp_path)  # nothing of the other is left
+    plain = Forecaster.load(tmp_path)
+    assert not hasattr(plain, "finetuned_")
+    assert not hasattr(plain, "training_")
+    assert not (tmp_path / "training.csv").exists()
+
+
+def test_the_same_command_again_makes_up_for_a_killed_one(quick):
+    """Fine-tuning starts over: series, settings and seed decide every weight."""
+    forecaster = untrained(TINY, context_length=96, random_state=5)
+    killed = forecaster.finetune(pulses(), config=quick, max_minutes=1e-6)
+    assert len(killed.training_) < 4  # epoch 0 and three more, had the clock let it
+    whole, again = (forecaster.finetune(pulses(), config=quick) for _ in range(2))
+    assert whole.training_["gain"].tolist() == again.training_["gain"].tolist()
+    pd.testing.assert_frame_equal(whole.predict(), again.predict(), check_exact=True)
 
 
 def test_a_random_walk_keeps_the_zero_shot_weights(tmp_path):

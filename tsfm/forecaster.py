@@ -344,8 +344,10 @@ class Forecaster(UpdatableEstimator, FinetunableEstimator, TokenizableEstimator)
         ValueError
             It was written by a newer version.
         """
-        parameters, panel = load_forecaster(Path(path))
+        parameters, panel, training = load_forecaster(Path(path))
         forecaster = cls(**parameters)
+        for name, value in training.items():
+            setattr(forecaster, name, value)
         if panel is not None:
             forecaster._remember(panel)
             forecaster._resume(Path(path))

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from tsfm.arguments import check_levels
 from tsfm.backtests import BACK_TESTS
 from tsfm.frames.panel import Panel
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _PARAMETERS = "forecaster.json"
+_TRAINING = "training.csv"
+"""Table of the epochs of a forecaster that was fine-tuned."""
 MODEL = "model"
 """Folder of the model in that of an estimator."""
 _MODEL_FILES = ("config.json", "model.safetensors", "README.md")
@@ -39,11 +43,18 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     parameters["quantile_levels"] = list(check_levels(forecaster.quantile_levels))
     parameters["model"] = save_model(forecaster.model, folder, resolve)
     parameters["freq"] = getattr(forecaster.freq, "freqstr", forecaster.freq)
+    entry = {"format_version": FORMAT_VERSION, "parameters": parameters}
+    if hasattr(forecaster, "training_"):
+        entry["finetuned"] = forecaster.finetuned_
     try:
-        text = json.dumps({"format_version": FORMAT_VERSION, "parameters": parameters}, indent=1)
+        text = json.dumps(entry, indent=1)
     except TypeError as error:
         raise TypeError(f"A parameter cannot be written as JSON: {error}.") from error
     (folder / _PARAMETERS).write_text(text, encoding="utf-8")
+    if hasattr(forecaster, "training_"):
+        forecaster.training_.to_csv(folder / _TRAINING, index=False)
+    else:
+        (folder / _TRAINING).unlink(missing_ok=True)
     if hasattr(forecaster, "panel_"):
         save_panel(forecaster.panel_, folder)
         save_growth(forecaster, folder)
@@ -53,8 +64,10 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def load_forecaster(folder: Path) -> tuple[dict[str, Any], Panel | None]:
-    """Constructor arguments and remembered series of a saved forecaster.
+def load_forecaster(folder: Path) -> tuple[dict[str, Any], Panel | None, dict[str, Any]]:
+    """Constructor arguments, remembered series and what `finetune` said of a saved forecaster.
+
+    The last are the attributes `finetuned_` and `training_`; none if it was not fine-tuned.
 
     Raises
     ------
@@ -66,7 +79,16 @@ def load_forecaster(folder: Path) -> tuple[dict[str, Any], Panel | None]:
     entry = read_entry(folder, _PARAMETERS, FORMAT_VERSION, "Forecaster.save")
     parameters: dict[str, Any] = entry["parameters"]
     parameters["quantile_levels"] = tuple(parameters["quantile_levels"])
-    return parameters, load_panel(folder) if (folder / SCHEMA).is_file() else None
+    panel = load_panel(folder) if (folder / SCHEMA).is_file() else None
+    return parameters, panel, _training(folder, entry)
+
+
+def _training(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that `finetune` gave a forecaster."""
+    if "finetuned" not in entry:
+        return {}
+    table = pd.read_csv(folder / _TRAINING, float_precision="round_trip")
+    return {"finetuned_": entry["finetuned"], "training_": table}
 
 
 def read_entry(folder: Path, name: str, version: int, writer: str) -> dict[str, Any]:

@@ -192,6 +192,21 @@ def test_a_batch_shows_nothing_of_what_is_held_out():
     assert set(signs) == {-1.0, 1.0}
 
 
+def test_contexts_of_training_have_many_lengths():
+    cut = windows([np.arange(1.0, 1001.0)])
+    rng = np.random.default_rng(0)
+    drawn = [cut.draw_context_length(8, rng) for _ in range(2000)]
+    assert (min(drawn), max(drawn)) == (8, 64)
+    assert 0.45 < np.mean(np.array(drawn) == 64) < 0.55
+    shorter = [steps for steps in drawn if steps < 64]
+    assert 20 < np.median(shorter) < 26  # the square root of 8 x 64 is 22.6
+    assert {cut.draw_context_length(100, rng) for _ in range(20)} == {64}
+    batch = cut.batch(np.array([[0, 500]]), rng, 20)
+    assert batch.context.shape == (1, 32)
+    assert batch.context.isfinite().sum() == 20
+    assert batch.target.abs().tolist() == [list(range(501, 511))]
+
+
 def test_the_loss_is_that_of_the_forecast(tiny):
     x = learnable(1)[0]
     cut = windows([x], seasons=[24])

@@ -44,6 +44,7 @@ def test_the_learning_rate_rises_and_falls():
         ("alpha", 0.0),
         ("margin", -1.0),
         ("average", 1.0),
+        ("shortest_context", 0),
         ("learning_rate", "fast"),
         ("validation_share", 1.0),
         ("patience", True),

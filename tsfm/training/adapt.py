@@ -246,7 +246,8 @@ class _Training:
             self.network.train()
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate_at(step, total)
-            batch = self.windows.batch(rows, rng).to(device)
+            steps = self.windows.draw_context_length(config.shortest_context, rng)
+            batch = self.windows.batch(rows, rng, steps).to(device)
             loss = forecast_loss(self.network, batch)
             if not loss.isfinite():
                 raise ValueError(

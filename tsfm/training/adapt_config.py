@@ -21,6 +21,7 @@ _WHOLE = {
     "warmup_steps": 0,
     "patience": 1,
     "validation_windows": 1,
+    "shortest_context": 1,
     "seed": 0,
 }
 _REAL: dict[str, tuple[float, float, str]] = {
@@ -53,9 +54,9 @@ class AdaptConfig:
     """Their size, whatever the rank (method "lora")."""
     epochs: int = 20
     """Most epochs."""
-    windows_per_epoch: int = 512
+    windows_per_epoch: int = 1024
     """Random training windows per epoch; all of them where there are fewer."""
-    batch_size: int = 16
+    batch_size: int = 32
     """Windows per step."""
     learning_rate: float = 2e-3
     """Highest learning rate of AdamW; it falls to a hundredth along a cosine."""
@@ -65,6 +66,9 @@ class AdaptConfig:
     """Decoupled weight decay of what is trained."""
     average: float = 0.98
     """Decay of the running average of the weights that is validated and kept; 0 for none."""
+    shortest_context: int = 128
+    """Half of the batches have contexts as long as those that forecasts read, the others at least
+    so many steps of them, evenly spread in proportion."""
     patience: int = 3
     """Epochs without a better validation after which training stops."""
     clip: float = 1.0

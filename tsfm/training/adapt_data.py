@@ -157,7 +157,19 @@ class AdaptWindows:
         origin = flat - (stops - self.counts)[number] + self.firsts[number]
         return np.stack([number, origin], axis=1)
 
-    def batch(self, index: Index, rng: np.random.Generator) -> AdaptBatch:
+    def draw_context_length(self, shortest: int, rng: np.random.Generator) -> int:
+        """Steps of the contexts of a batch: L, or from `shortest` to L, evenly in proportion.
+
+        Both are as likely. Each length begins at other steps of a season and shows more or less of
+        it; that one forecast comes out of all of them is worth learning.
+        """
+        ratio = max(1.0, self.context_length / shortest)
+        shorter = round(self.context_length / ratio ** rng.random())
+        return shorter if rng.random() < 0.5 else self.context_length
+
+    def batch(
+        self, index: Index, rng: np.random.Generator, context_length: int | None = None
+    ) -> AdaptBatch:
         """Training windows, half of them upside down.
 
         A forecast is the mean over a series and its mirror image, so both are trained.
@@ -168,13 +180,16 @@ class AdaptWindows:
             [B, 2] of `draw`.
         rng
             Decides what is turned.
+        context_length
+            At most so many steps of the contexts, if not all.
         """
         horizon = min(self.prediction_length, self.max_horizon)
-        longest = min(self.context_length, int(index[:, 1].max()))
+        steps = context_length or self.context_length
+        longest = min(steps, int(index[:, 1].max()))
         length = -(-longest // self.patch_length) * self.patch_length
         values = np.full((len(index), length + horizon), np.nan)
         for row, (number, origin) in zip(values, index.tolist(), strict=True):
-            window = self.series[number][max(0, origin - self.context_length) : origin + horizon]
+            window = self.series[number][max(0, origin - steps) : origin + horizon]
             row[len(row) - len(window) :] = window
         values *= np.where(rng.random((len(index), 1)) < 0.5, -1.0, 1.0)
         both = torch.from_numpy(values)

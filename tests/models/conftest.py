@@ -30,8 +30,13 @@ class RecordingModel:
         self.max_context = longest
         self.n_levels = 9
         self.shown: list[tuple[np.ndarray, int]] = []
+        self.calls: list[tuple[int, bool]] = []
+        """Series of each call, and whether their mirror images were wanted."""
 
-    def quantiles(self, contexts, horizon, batch_size="auto", progress=False, seasons=None):
+    def quantiles(
+        self, contexts, horizon, batch_size="auto", progress=False, seasons=None, mirrored=True
+    ):
+        self.calls.append((len(contexts), mirrored))
         self.shown += [(x.copy(), horizon) for x in contexts]
         last = np.array([x[np.isfinite(x)][-1] for x in contexts])
         spread = np.linspace(-1, 1, self.n_levels) * 0.1

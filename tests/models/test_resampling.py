@@ -5,61 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfm.models.resampling import _WINDOWS as WINDOWS
-from tsfm.models.resampling import (
-    PLAIN,
-    View,
-    interpolate,
-    pool_mean,
-    resampled_quantiles,
-    view_weights,
-    views_of,
-)
+from tsfm.models.batching import _TOKENS_PER_PASS as TOKENS_PER_PASS
+from tsfm.models.resampling import TRIAL, Trial, resampled_quantiles, view_weights
+from tsfm.models.views import Menu, views_of
 
-
-def test_pooling_takes_blocks_that_end_at_the_last_step():
-    assert pool_mean(np.arange(7.0), 3).tolist() == [2.0, 5.0]
-    gaps = np.array([np.nan, np.nan, 1.0, np.nan, 3.0, 5.0])
-    np.testing.assert_array_equal(pool_mean(gaps, 2), [np.nan, 1.0, 4.0])
-
-
-def test_interpolation_keeps_the_steps_and_the_gaps():
-    x = np.array([0.0, 4.0, np.nan, 8.0])
-    fine = interpolate(x, 4)
-    assert len(fine) == 16
-    np.testing.assert_array_equal(fine[3::4], x)
-    assert fine[4:7].tolist() == [1.0, 2.0, 3.0]
-    assert np.isnan(fine[8:15]).all()
-    np.testing.assert_array_equal(interpolate(np.array([2.0]), 2), [2.0, 2.0])
-
-
-@pytest.mark.parametrize("steps", [1, 5, 12, 24])
-@pytest.mark.parametrize(
-    "view", [PLAIN, View(pool=3), View(pool=12), View(upsample=4), View(context=0.5)]
-)
-def test_views_of_a_line_continue_the_line(view, steps):
-    n, longest = 480, 4096
-    shown = view.show(np.arange(float(n)), longest)
-    slope = shown[-1] - shown[-2]
-    ahead = shown[-1] + slope * np.arange(1, view.horizon(steps) + 1)
-    back = view.back(ahead[:, None] + np.array([-1.0, 0.0, 1.0]), steps)
-    assert back.shape == (steps, 3)
-    # a block's mean stands for its centre; before the first and after the last it is held
-    inner = slice(view.pool // 2, steps - view.pool // 2 or None)
-    np.testing.assert_allclose(back[inner, 1], (n + np.arange(steps))[inner])
-    assert (np.diff(back, axis=1) > 0).all()
-
-
-@pytest.mark.parametrize("length", [1, 31, 32, 64, 257, 5000])
-@pytest.mark.parametrize("horizon", [1, 48])
-def test_views_fit_what_the_network_can_see(length, horizon):
-    views = views_of(length, horizon, 1024)
-    assert views[0] == PLAIN
-    assert len(set(views)) == len(views)
-    for view in views:
-        shown = view.show(np.ones(length), 1024)
-        assert 1 <= len(shown) <= 1024
-        assert view.horizon(horizon) * view.pool >= horizon
+WINDOWS = TRIAL.windows
 
 
 def test_weights():
@@ -116,8 +66,62 @@ def test_a_view_of_nothing_but_a_gap_has_no_say(recording):
     assert np.isfinite(answer).all()
 
 
-def test_seasons_in_points_of_a_view():
-    assert PLAIN.season(24) == 24
-    assert View(pool=6).season(24) == 4
-    assert View(pool=7).season(24) == 0
-    assert View(upsample=4).season(12) == 48
+def test_back_tests_leave_the_mirror_image_out(recording):
+    x = np.sin(np.arange(300.0) / 4)
+    resampled_quantiles(recording, [x], 24, "auto", False, [0])
+    views = len(views_of(300, 24, recording.max_context))
+    mirrored = [one for _, one in recording.calls]
+    assert mirrored == sorted(mirrored), "back-tests come first"
+    read = {kind: sum(n for n, one in recording.calls if one is kind) for kind in (False, True)}
+    assert read[False] == WINDOWS * views
+    assert 1 <= read[True] <= views
+
+
+def test_a_series_with_one_view_is_not_tested(recording):
+    short = np.sin(np.arange(20.0))
+    resampled_quantiles(recording, [short], 8, "auto", False, [0], Trial(Menu((), (), ())))
+    assert recording.calls == [(1, True)]
+
+
+def test_few_jobs_share_calls(recording):
+    x = np.sin(np.arange(500.0) / 4)
+    resampled_quantiles(recording, [x], 96, "auto", False, [0])
+    assert len(recording.calls) == 2  # back-tests, and forecasts
+    recording.calls.clear()
+    resampled_quantiles(recording, [x] * 40, 96, "auto", False, [0] * 40)
+    assert len(recording.calls) > 2  # many short forecasts are not made longer
+
+
+def test_answers_do_not_depend_on_who_shares_a_call(tiny, monkeypatch):
+    rng = np.random.default_rng(3)
+    series = [rng.standard_normal(n).cumsum() for n in (40, 90, 200, 470, 900)]
+
+    def forecast():
+        return resampled_quantiles(tiny, series, 40, "auto", False, [0] * 5)
+
+    together = forecast()
+    monkeypatch.setattr("tsfm.models.resampling._AT_ONCE", 1)
+    np.testing.assert_allclose(forecast(), together, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr("tsfm.models.batching._TOKENS_PER_PASS", 0)
+    np.testing.assert_allclose(forecast(), together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "length", "horizon"), [(40, 512, 48), (10, 2048, 96), (1, 2048, 96)]
+)
+def test_best_costs_at_most_twelve_times_fast(tiny, n, length, horizon):
+    rng = np.random.default_rng(4)
+    series = [rng.standard_normal(length).cumsum() for _ in range(n)]
+    patch, work = tiny.config.tokenizer.patch_length, {}
+
+    def count(_, given, options):  # tokens, and what a pass costs whatever it reads
+        z, _, points = given[:3]
+        tokens = len(z) * (-(-z.shape[1] // patch) + -(-points // patch) - 1)
+        work[mode] += tokens * (1 + bool(options.get("symmetric"))) + TOKENS_PER_PASS
+
+    hook = tiny.network.register_forward_pre_hook(count, with_kwargs=True)
+    for mode in ("fast", "best"):
+        work[mode] = 0
+        tiny.forecast(series, horizon, mode=mode)
+    hook.remove()
+    assert 1 < work["best"] / work["fast"] <= 12

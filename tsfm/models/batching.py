@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
 _SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 """Lengths that contexts are padded to: few enough to fill batches, at most a third of it empty."""
+_TOKENS_PER_PASS = 96
+"""Tokens that take about as long as a pass does whatever it reads (measured on a CPU)."""
 
 
+@lru_cache(maxsize=4096)
 def padded_length(length: int, longest: int, patch_length: int) -> int:
     """The length a context is padded to on the left.
 
@@ -21,6 +29,63 @@ def padded_length(length: int, longest: int, patch_length: int) -> int:
     limit = -(-longest // patch_length) * patch_length
     fitting = [size for size in _SIZES if length <= size <= limit and size % patch_length == 0]
     return fitting[0] if fitting else limit
+
+
+def shared_lengths(
+    lengths: Sequence[int], longest: int, patch_length: int, mirrored: bool = True
+) -> list[int]:
+    """Padded lengths of contexts that are read together, so that they take few passes.
+
+    Few contexts are padded further, to the next length that others have anyway, where that is
+    cheaper than a pass of their own.
+
+    Parameters
+    ----------
+    lengths
+        Their steps, each at most `longest`.
+    longest, patch_length
+        As in `padded_length`.
+    mirrored
+        Whether the mirror images are read, too.
+
+    Examples
+    --------
+    >>> shared_lengths([2000, 400, 90, 90], 2048, 32), shared_lengths([400, 90] * 9, 2048, 32)[:2]
+    ([2048, 512, 512, 512], [512, 96])
+    """
+    padded = [padded_length(length, longest, patch_length) for length in lengths]
+    return merged(padded, patch_length, mirrored)
+
+
+def merged(sizes: Sequence[int], unit: int, mirrored: bool = True) -> list[int]:
+    """Sizes of rows, raised to the next one that others have where rows are too few for a pass.
+
+    Parameters
+    ----------
+    sizes
+        One per row.
+    unit
+        Size of a token.
+    mirrored
+        Whether rows are read with their mirror images.
+
+    Examples
+    --------
+    >>> merged([1, 1, 3], 1), merged([1] * 99 + [3], 1)[::99]
+    ([3, 3, 3], [1, 3])
+    """
+    count = Counter(sizes)
+    distinct = sorted(count)
+    worth = _TOKENS_PER_PASS * unit // (1 + mirrored)
+    joins: dict[int, int] = {}
+    for size, larger in pairwise(distinct):
+        if count[size] * (larger - size) <= worth:
+            count[larger] += count[size]
+            joins[size] = larger
+    final: dict[int, int] = {}
+    for size in reversed(distinct):
+        final[size] = final[joins[size]] if size in joins else size
+    return [final[size] for size in sizes]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tsfm.models.arrays import Array, ArrayForecaster, Mode
-from tsfm.models.batching import is_out_of_memory, padded_length
+from tsfm.models.batching import is_out_of_memory, shared_lengths
 from tsfm.models.config import ModelConfig
 from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
 from tsfm.models.inputs import (
@@ -32,8 +32,9 @@ from tsfm.models.quantiles import (
     check_levels,
     mixture_quantiles,
 )
-from tsfm.models.resampling import reach, resampled_quantiles
+from tsfm.models.resampling import resampled_quantiles
 from tsfm.models.scaler import Scale
+from tsfm.models.views import reach
 
 if TYPE_CHECKING:
     from tsfm.models.streaming import Stream
@@ -237,6 +238,7 @@ class TSFM(ArrayForecaster):
         batch_size: int | Literal["auto"] = "auto",
         progress: bool = False,
         seasons: Sequence[int] | None = None,
+        mirrored: bool = True,
     ) -> Array:
         """Quantiles at the trained levels, [N, H, Q], in the series' units.
 
@@ -250,6 +252,8 @@ class TSFM(ArrayForecaster):
             As in `forecast`.
         seasons
             Season length of each series, 0 where none is known.
+        mirrored
+            Whether to average with the forecast of the mirror image, at twice the cost.
         """
         contexts = [x[-self.max_context :] for x in contexts]
         answer = np.empty((len(contexts), horizon, self.n_levels))
@@ -257,20 +261,18 @@ class TSFM(ArrayForecaster):
         bar = tqdm(total=len(order), disable=not progress, unit="series", desc="forecast")
         done, limit = 0, None if batch_size == "auto" else batch_size
         n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
+        patch = self.config.tokenizer.patch_length
+        ahead = min(horizon, self.config.max_horizon) // patch + 1
+        padded = shared_lengths([len(x) for x in contexts], self.max_context, patch, mirrored)
         while done < len(order):
-            patch = self.config.tokenizer.patch_length
-            longest = padded_length(len(contexts[order[done]]), self.max_context, patch)
-            ahead = min(horizon, self.config.max_horizon) // patch + 1
+            longest = padded[order[done]]
             n_tokens = self.network.tokenizer.n_tokens(longest) + ahead
-            size = limit or max(1, _TOKENS_PER_PASS // (2 * n_tokens * n_paths))
-            rows = [
-                i
-                for i in order[done : done + size]
-                if padded_length(len(contexts[i]), self.max_context, patch) == longest
-            ]
+            size = limit or max(1, _TOKENS_PER_PASS // ((1 + mirrored) * n_tokens * n_paths))
+            rows = [i for i in order[done : done + size] if padded[i] == longest]
             try:
                 season = torch.tensor([seasons[i] if seasons else 0 for i in rows])
-                answer[rows] = self._pass([contexts[i] for i in rows], longest, horizon, season)
+                some = [contexts[i] for i in rows]
+                answer[rows] = self._pass(some, longest, horizon, season, mirrored)
             except (MemoryError, RuntimeError) as error:
                 if len(rows) == 1 or not is_out_of_memory(error):
                     raise
@@ -281,31 +283,40 @@ class TSFM(ArrayForecaster):
         bar.close()
         return answer
 
-    def _pass(self, contexts: list[Array], length: int, horizon: int, season: Tensor) -> Array:
+    def _pass(
+        self,
+        contexts: list[Array],
+        length: int,
+        horizon: int,
+        season: Tensor,
+        mirrored: bool = True,
+    ) -> Array:
         """Quantiles of one batch padded to `length`, continuing past the longest single pass."""
         values = np.full((len(contexts), length), np.nan)
         for row, context in enumerate(contexts):
             values[row, length - len(context) :] = context
         step = min(horizon, self.config.max_horizon)
-        parts = [self._network_quantiles(torch.from_numpy(values), step, season)]
+        parts = [self._network_quantiles(torch.from_numpy(values), step, season, mirrored)]
         if horizon > step:
-            parts += self._continue(values, parts[0], horizon - step, season)
+            parts += self._continue(values, parts[0], horizon - step, season, mirrored)
         return np.concatenate([part.cpu().numpy() for part in parts], axis=1)[:, :horizon]
 
     @torch.inference_mode()
-    def _network_quantiles(self, values: Tensor, horizon: int, season: Tensor) -> Tensor:
-        """[B, horizon, Q] float64 quantiles, averaged over the series and its mirror image."""
+    def _network_quantiles(
+        self, values: Tensor, horizon: int, season: Tensor, mirrored: bool
+    ) -> Tensor:
+        """[B, horizon, Q] float64 quantiles, of the series and if wanted its mirror image."""
         values = values.to(self.device)
         observed = torch.isfinite(values)
         scale = Scale.of(values, observed)
         z = torch.where(observed, scale.forward(values), 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             season = season.to(self.device)
-            answer: Tensor = self.network(z, observed, horizon, season, symmetric=True)
+            answer: Tensor = self.network(z, observed, horizon, season, symmetric=mirrored)
         return scale.inverse(answer)
 
     def _continue(
-        self, values: Array, first: Tensor, remaining: int, season: Tensor
+        self, values: Array, first: Tensor, remaining: int, season: Tensor, mirrored: bool
     ) -> list[Tensor]:
         """Later passes: each quantile path is appended as if it had happened, all are mixed."""
         n_rows, n_paths = first.shape[0], first.shape[-1]
@@ -319,7 +330,7 @@ class TSFM(ArrayForecaster):
             paths = latest.transpose(1, 2).flatten(0, 1).cpu().numpy()  # [B Q, step]
             history = np.concatenate([history, paths], axis=1)[:, -self.max_context :]
             step = self.config.max_horizon
-            spread = self._network_quantiles(torch.from_numpy(history), step, seasons)
+            spread = self._network_quantiles(torch.from_numpy(history), step, seasons, mirrored)
             spread = spread.view(n_rows, n_paths, step, n_paths).transpose(1, 2).flatten(2)
             latest = at_least_as_wide(mixture_quantiles(spread, weights, levels), parts or [first])
             parts.append(latest)

@@ -5,106 +5,64 @@ Averaging neighbouring steps shows it more of the past; interpolating shows it a
 rate it knows; a shorter context drops a past that no longer matters. Which view helps is decided
 for every series from its own past alone: each view forecasts the last stretches of the history,
 and the views' forecasts are averaged with weights that fall with their pinball loss there.
+
+Back-tests are most of the work, and a ranking needs less care than a forecast: the network reads
+the series there without its mirror image, at half the cost. All views share its passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tsfm.models.batching import merged
 from tsfm.models.quantiles import pinball
+from tsfm.models.views import MENU, Menu, View, views_of
 
 if TYPE_CHECKING:
     from tsfm.models.pipeline import TSFM
 
 Array = NDArray[np.float64]
 
-_POOLINGS = (2, 3, 4, 6, 8, 12)
-_SHORTEST_POOLED = 32
-_CONTEXTS = (0.75, 0.5, 0.25, 0.125)
-_SHORTEST_CONTEXT = 24
-_LONGEST_UPSAMPLED = 256
-_WINDOWS = 4
-_SHARPNESS = 12.0
-"""How fast a view's weight falls with its relative loss."""
 _MARGIN = 0.03
 """Relative loss by which the plain view is favoured."""
 _SMALLEST_WEIGHT = 0.03
 """Views with less weight are not worth a forecast."""
+_AT_ONCE = 8_000_000
+"""Numbers that the back-tests of some series answer with, at most."""
 
 
 @dataclass(frozen=True)
-class View:
-    """One way of showing a context to the network.
+class Trial:
+    """How views are tried; the defaults are those of `mode="best"`.
 
     Parameters
     ----------
-    pool
-        Steps averaged into one.
-    upsample
-        Interpolated points per step.
-    context
-        Keep only this share of what the network could see.
+    menu
+        Views beside the plain one.
+    windows
+        Stretches of the past that every view forecasts.
+    mirrored
+        Whether their forecasts are averaged with those of the mirror image, at twice the cost.
+    sharpness
+        How fast a view's weight falls with its relative loss.
     """
 
-    pool: int = 1
-    upsample: int = 1
-    context: float = 1.0
+    menu: Menu = MENU
+    windows: int = 4
+    mirrored: bool = False
+    sharpness: float = 8.0
 
-    def show(self, x: Array, longest: int) -> Array:
-        """The context as this view shows it: `longest` points at most, half that pooled."""
-        if self.pool > 1:
-            return pool_mean(x, self.pool)[-max(1, longest // 2) :]
-        if self.upsample > 1:
-            return interpolate(x, self.upsample)[-longest:]
-        return x[-max(1, int(min(len(x), longest) * self.context)) :]
-
-    def season(self, steps: int) -> int:
-        """A season of so many steps in points of this view; 0 when it is no whole number."""
-        return 0 if steps % self.pool else steps // self.pool * self.upsample
-
-    def horizon(self, steps: int) -> int:
-        """Points to forecast in this view to cover a number of steps."""
-        return -(-steps // self.pool) * self.upsample
-
-    def back(self, quantiles: Array, steps: int) -> Array:
-        """Forecast points [h, Q] of this view as a forecast of the original steps [steps, Q]."""
-        if self.upsample > 1:
-            return quantiles[self.upsample - 1 :: self.upsample][:steps]
-        if self.pool == 1:
-            return quantiles[:steps]
-        centre = (np.arange(steps) - (self.pool - 1) / 2) / self.pool
-        centre = centre.clip(0, self.horizon(steps) - 1)
-        left = np.floor(centre).astype(np.int64)
-        right = np.minimum(left + 1, self.horizon(steps) - 1)
-        share = (centre - left)[:, None]
-        blended: Array = (1 - share) * quantiles[left] + share * quantiles[right]
-        return blended
+    def window(self, length: int, horizon: int, longest: int) -> int:
+        """Steps of a stretch: the horizon, unless that leaves too little history before them."""
+        return min(horizon, length // (self.windows + 3), longest)
 
 
-PLAIN = View()
-
-
-def views_of(length: int, horizon: int, longest: int) -> list[View]:
-    """Views worth trying for a context of `length` steps, the plain one first.
-
-    Parameters
-    ----------
-    length, horizon
-        Steps of history and of forecast.
-    longest
-        Steps the network can see.
-    """
-    views = [PLAIN]
-    views += [View(pool=k) for k in _POOLINGS if length >= _SHORTEST_POOLED * k and horizon >= k]
-    if length <= _LONGEST_UPSAMPLED:
-        views += [View(upsample=u) for u in (2, 4) if length * u <= longest]
-    views += [View(context=c) for c in _CONTEXTS if min(length, longest) * c >= _SHORTEST_CONTEXT]
-    return views
+TRIAL = Trial()
 
 
 def resampled_quantiles(
@@ -114,6 +72,7 @@ def resampled_quantiles(
     batch_size: int | Literal["auto"],
     progress: bool,
     seasons: Sequence[int],
+    trial: Trial = TRIAL,
 ) -> Array:
     """Weighted quantiles over views, [N, H, Q] at the trained levels.
 
@@ -129,33 +88,17 @@ def resampled_quantiles(
         As in `TSFM.forecast`.
     seasons
         Season length of each series in steps, 0 where none is known.
+    trial
+        Which views are tried, and how.
     """
-    longest = model.max_context
-    views = [views_of(len(x), horizon, longest) for x in contexts]
-    back_tests = []
-    for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
-        size = min(horizon, len(x) // (_WINDOWS + 3), model.config.max_horizon)
-        cuts = range(size, size * _WINDOWS + 1, size) if size else ()
-        back_tests += [_Job(i, view, cut, size) for view in some for cut in cuts]
-    levels = np.array(model.config.head.quantile_levels)
-    losses: dict[tuple[int, View], list[float]] = {}
-    answers = _run(model, contexts, back_tests, seasons, batch_size, progress)
-    for job, answer in zip(back_tests, answers, strict=True):
-        truth = contexts[job.series][-job.cut :][: job.steps]
-        losses.setdefault((job.series, job.view), []).append(_mean_loss(truth, answer, levels))
-    shares: dict[_Job, float] = {}
-    for i, (x, some) in enumerate(zip(contexts, views, strict=True)):
-        # a view of nothing but a gap has no answer, and so no say
-        usable = [view for view in some if np.isfinite(view.show(x, longest)).any()]
-        weights = view_weights([losses.get((i, view), [np.nan]) for view in usable])
-        weights = np.where(weights >= _SMALLEST_WEIGHT, weights, 0)
-        weights /= weights.sum()
-        shares |= {_Job(i, v, 0, horizon): w for v, w in zip(usable, weights, strict=True) if w}
-    mixed = np.zeros((len(contexts), horizon, len(levels)))
-    finals = _run(model, contexts, list(shares), seasons, batch_size, progress)
-    for (job, share), answer in zip(shares.items(), finals, strict=True):
-        mixed[job.series] += share * answer
-    return mixed
+    answer = np.zeros((len(contexts), horizon, model.n_levels))
+    size = max(1, _AT_ONCE // (trial.menu.size * trial.windows * horizon * model.n_levels))
+    for begin in range(0, len(contexts), size):
+        part = slice(begin, begin + size)
+        complete = [bool(np.isfinite(x).all()) for x in contexts[part]]
+        runner = _Runner(model, contexts[part], seasons[part], complete, batch_size, progress)
+        answer[part] = _mixed(runner, horizon, trial)
+    return answer
 
 
 @dataclass(frozen=True)
@@ -168,42 +111,133 @@ class _Job:
     steps: int
 
 
-def _run(
-    model: TSFM,
-    contexts: Sequence[Array],
-    jobs: list[_Job],
-    seasons: Sequence[int],
-    batch_size: int | Literal["auto"],
-    progress: bool,
+def _mixed(runner: _Runner, horizon: int, trial: Trial) -> Array:
+    """Weighted quantiles over views, [n, H, Q]."""
+    longest = runner.model.max_context
+    views: list[list[View]] = []
+    for i, x in enumerate(runner.contexts):
+        some = views_of(len(x), horizon, longest, trial.menu)
+        # a view of nothing but a gap has no answer, and so no say
+        views.append([v for v in some if runner.shown(_Job(i, v, 0, horizon)) is not None])
+    finals: list[_Job] = []
+    shares: list[float] = []
+    for i, table in enumerate(_back_tests(runner, views, horizon, trial)):
+        weights = view_weights(table, trial.sharpness)
+        weights = np.where(weights >= _SMALLEST_WEIGHT, weights, 0)
+        kept = np.flatnonzero(weights)
+        finals += [_Job(i, views[i][v], 0, horizon) for v in kept]
+        shares += (weights[kept] / weights.sum()).tolist()
+    mixed = np.zeros((len(views), horizon, runner.model.n_levels))
+    for numbers, answers in runner.run(finals, mirrored=True):
+        for number, answer in zip(numbers, answers, strict=True):
+            mixed[finals[number].series] += shares[number] * answer
+    return mixed
+
+
+def _back_tests(
+    runner: _Runner, views: Sequence[Sequence[View]], horizon: int, trial: Trial
 ) -> list[Array]:
-    """Answers [steps, Q] of all jobs, batched over series by view."""
-    answers: list[Array] = [np.empty(0)] * len(jobs)
-    by_view: dict[View, list[int]] = {}
-    for index, job in enumerate(jobs):
-        by_view.setdefault(job.view, []).append(index)
-    for view, members in by_view.items():
-        shown: list[Array] = []
-        kept: list[int] = []
-        for index in members:
-            job = jobs[index]
-            x = contexts[job.series]
-            past = view.show(x[: len(x) - job.cut], model.max_context)
-            if np.isfinite(past).any():
-                shown.append(past)
-                kept.append(index)
-            else:
-                answers[index] = np.full((job.steps, model.n_levels), np.nan)
-        if not shown:
+    """Losses of each series' views on the last stretches of its past, [V, windows] each."""
+    tables = [np.full((len(some), trial.windows), np.nan) for some in views]
+    jobs: list[_Job] = []
+    places: list[tuple[int, int, int]] = []
+    for i, (x, some) in enumerate(zip(runner.contexts, views, strict=True)):
+        size = trial.window(len(x), horizon, runner.model.config.max_horizon)
+        if not size or len(some) == 1:
             continue
-        steps = max(jobs[index].steps for index in kept)
-        cycles = [view.season(seasons[jobs[index].series]) for index in kept]
-        quantiles = model.quantiles(shown, view.horizon(steps), batch_size, progress, cycles)
-        for index, one in zip(kept, quantiles, strict=True):
-            answers[index] = view.back(one, jobs[index].steps)
-    return answers
+        for k in range(trial.windows):
+            jobs += [_Job(i, view, size * (k + 1), size) for view in some]
+            places += [(i, v, k) for v in range(len(some))]
+    for numbers, answers in runner.run(jobs, trial.mirrored):
+        found = runner.losses([jobs[number] for number in numbers], answers)
+        for number, loss in zip(numbers, found, strict=True):
+            i, v, k = places[number]
+            tables[i][v, k] = loss
+    return tables
 
 
-def view_weights(losses: Iterable[Sequence[float]]) -> Array:
+@dataclass(frozen=True)
+class _Runner:
+    """A model and the series that it is to forecast, in views; `complete` ones have no gaps."""
+
+    model: TSFM
+    contexts: Sequence[Array]
+    seasons: Sequence[int]
+    complete: Sequence[bool]
+    batch_size: int | Literal["auto"]
+    progress: bool
+
+    def run(self, jobs: Sequence[_Job], mirrored: bool) -> Iterator[tuple[list[int], Array]]:
+        """Answers [n, steps, Q] with the numbers of their jobs, of one view and length at a time.
+
+        Jobs share a call of the model, whatever their view, where they want as many patches.
+        Those whose view shows nothing but a gap have no answer.
+        """
+        for points, groups in self._calls(jobs, mirrored).items():
+            shown = [
+                (number, past)
+                for group in groups.values()
+                for number in group
+                if (past := self.shown(jobs[number])) is not None
+            ]
+            if not shown:
+                continue
+            cycles = [jobs[n].view.season(self.seasons[jobs[n].series]) for n, _ in shown]
+            found = self.model.quantiles(
+                [past for _, past in shown],
+                points,
+                self.batch_size,
+                self.progress,
+                cycles,
+                mirrored,
+            )
+            row = {number: i for i, (number, _) in enumerate(shown)}
+            for (view, steps), group in groups.items():
+                numbers = [number for number in group if number in row]
+                if numbers:
+                    rows = [row[number] for number in numbers]
+                    yield numbers, view.back(found[rows], steps)
+
+    def _calls(
+        self, jobs: Sequence[_Job], mirrored: bool
+    ) -> dict[int, dict[tuple[View, int], list[int]]]:
+        """Numbers of the jobs by points to forecast, and then by view and steps."""
+        config = self.model.config
+        patch = config.tokenizer.patch_length
+        spans = [-(-job.view.horizon(job.steps) // patch) for job in jobs]
+        # a forecast is the beginning of any longer one: few jobs share a call with longer ones
+        one_pass = -(-config.max_horizon // patch)
+        short = [n for n, wanted in enumerate(spans) if wanted <= one_pass]
+        for n, wanted in zip(short, merged([spans[n] for n in short], 1, mirrored), strict=True):
+            spans[n] = wanted
+        calls: dict[int, dict[tuple[View, int], list[int]]] = {}
+        for number, (job, wanted) in enumerate(zip(jobs, spans, strict=True)):
+            group = calls.setdefault(wanted, {})
+            group.setdefault((job.view, job.steps), []).append(number)
+        return {
+            max(view.horizon(steps) for view, steps in group): group for group in calls.values()
+        }
+
+    def shown(self, job: _Job) -> Array | None:
+        """What the view of a job shows; None where that is nothing but a gap."""
+        x = self.contexts[job.series]
+        past = job.view.show(x[: len(x) - job.cut], self.model.max_context)
+        return past if self.complete[job.series] or np.isfinite(past).any() else None
+
+    def losses(self, jobs: Sequence[_Job], answers: Array) -> Array:
+        """Mean pinball loss of each answer over observed steps; NaN where there are none."""
+        levels = np.array(self.model.config.head.quantile_levels)
+        truth = np.stack([self.contexts[job.series][-job.cut :][: job.steps] for job in jobs])
+        seen = np.isfinite(truth)
+        error = np.where(seen, truth, 0)[..., None] - answers
+        total = np.where(seen, pinball(error, levels).mean(-1), 0).sum(1)
+        mean: Array = total / np.where(seen.any(1), seen.sum(1), np.nan)
+        return mean
+
+
+def view_weights(
+    losses: Iterable[Sequence[float]] | Array, sharpness: float = TRIAL.sharpness
+) -> Array:
     """Weights of the views from their back-test losses, the plain view first.
 
     Windows in which the plain view has no loss (nothing was observed there) are left out; views
@@ -213,6 +247,8 @@ def view_weights(losses: Iterable[Sequence[float]]) -> Array:
     ----------
     losses
         One sequence of losses per view, one loss per window.
+    sharpness
+        How fast a weight falls with the relative loss.
     """
     windows = np.array([list(one) for one in losses])
     usable = np.isfinite(windows[0])
@@ -223,42 +259,7 @@ def view_weights(losses: Iterable[Sequence[float]]) -> Array:
     with np.errstate(over="ignore"):
         excess = table / max(table[0], np.finfo(float).tiny) - 1
     excess[0] -= _MARGIN
-    weights = np.exp(-_SHARPNESS * (excess - np.nanmin(excess)))
+    weights = np.exp(-sharpness * (excess - np.nanmin(excess)))
     weights = np.where(np.isfinite(excess), weights, 0)
     normalised: Array = weights / weights.sum()
     return normalised
-
-
-def reach(length: int, horizon: int, longest: int) -> int:
-    """Steps of a history of `length` that its views can draw on when one pass sees `longest`."""
-    pools = [view.pool for view in views_of(length, horizon, longest)]
-    return min(length, max(longest, max(pools) * (longest // 2)))
-
-
-def pool_mean(x: Array, k: int) -> Array:
-    """Means of blocks of `k` steps ending at the last one; NaN where a block has no value."""
-    usable = x[len(x) % k :].reshape(-1, k)
-    present = np.isfinite(usable)
-    count = present.sum(1)
-    total = np.where(present, usable, 0).sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def interpolate(x: Array, u: int) -> Array:
-    """`u` points per step, linear between neighbours; a gap stays a gap."""
-    position: Array = np.arange(1 - u, (len(x) - 1) * u + 1) / u
-    position = position.clip(0, None)
-    left = np.floor(position).astype(np.int64)
-    right = np.minimum(left + 1, len(x) - 1)
-    share = position - left
-    blended: Array = np.where(share == 0, x[left], (1 - share) * x[left] + share * x[right])
-    return blended
-
-
-def _mean_loss(truth: Array, quantiles: Array, levels: Array) -> float:
-    """Mean pinball loss over observed steps; NaN when there are none."""
-    seen = np.isfinite(truth)
-    if not seen.any():
-        return float("nan")
-    error = truth[seen, None] - quantiles[: len(truth)][seen]
-    return float(pinball(error, levels).mean())

@@ -18,6 +18,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ use_checkout()
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from tsfm.datasets.corpus import held_out  # noqa: E402
 from tsfm.datasets.recipes import Recipe  # noqa: E402
 from tsfm.evaluation import classics, gift  # noqa: E402
 from tsfm.models import TSFM  # noqa: E402
@@ -40,7 +42,7 @@ from tsfm.training.memory import keep_freed_memory  # noqa: E402
 from tsfm.training.module import PretrainModule  # noqa: E402
 from tsfm.training.pretrain import run  # noqa: E402
 from tsfm.training.stream import CorpusStream  # noqa: E402
-from tsfm.training.validation import held_out, validate  # noqa: E402
+from tsfm.training.validation import validate  # noqa: E402
 
 _CALIBRATION_STEPS = 28
 _DECAY_SHARE = 0.3
@@ -78,9 +80,14 @@ def steps_for(budget: str, amount: float, pace: dict[str, float]) -> int:
     return max(20, round(amount / per_step))
 
 
+def decay_of(steps: int) -> int:
+    """Steps of the decay branch among all steps."""
+    return round(_DECAY_SHARE * steps)
+
+
 def train(config: PretrainConfig, out: Path, steps: int, seed: int) -> float:
     """Trunk and decay branch; the seconds they took."""
-    decay = round(_DECAY_SHARE * steps)
+    decay = decay_of(steps)
     changes = {"max_steps": steps - decay}
     trunk = run(config, out, seed=seed, overrides=changes, progress=False)
     branch = run(config, out, seed=seed, overrides=changes, decay_steps=decay, progress=False)
@@ -255,11 +262,14 @@ def report_all(options: argparse.Namespace) -> None:
     for group, members in sorted(groups.items()):
         first = members[0]
         cells = [first["steps"], first["tokens_per_series"], first["backbone_mflops"]]
-        lines.append([*group, *cells, len(members), *(_mean(members, key) for key in scores)])
+        lines.append(
+            [*group, *cells, len(members), *(mean_and_spread(members, key) for key in scores)]
+        )
     print(table(header, lines))
 
 
-def _mean(rows: list[dict[str, Any]], key: str) -> str:
+def mean_and_spread(rows: Sequence[dict[str, Any]], key: str) -> str:
+    """Mean and standard deviation of what some rows hold, as text; a dash where none does."""
     values = [row[key] for row in rows if key in row]
     if not values:
         return "-"

@@ -27,11 +27,15 @@ use_checkout()
 
 import torch  # noqa: E402
 
-from tsfm.datasets.corpus import corpus_chunk, generate  # noqa: E402
-from tsfm.datasets.recipes import Recipe  # noqa: E402
+from tsfm.datasets.corpus import corpus_chunk, generate, seeded  # noqa: E402
+from tsfm.datasets.recipes import Recipe, RingConfig, WindowShape  # noqa: E402
+from tsfm.datasets.ring import Ring  # noqa: E402
 from tsfm.datasets.synthetic import Family, all_families  # noqa: E402
 from tsfm.datasets.windows import chunk_batches  # noqa: E402
 from tsfm.training.memory import keep_freed_memory  # noqa: E402
+
+GOAL = 2000
+"""Series of 2,048 steps per second, mean over the mixture, on two cores."""
 
 
 def arguments() -> argparse.Namespace:
@@ -45,6 +49,9 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--mixture-n", type=int, default=1536, help="series per mixture (1536)")
     p.add_argument("--length", type=int, default=2048, help="steps per series (2048)")
     p.add_argument("--repeats", type=int, default=5, help="timed calls (5)")
+    p.add_argument("--ring", type=int, default=8192, help="series in a ring; 0: none (8192)")
+    p.add_argument("--refresh", type=float, default=1 / 16, help="share replaced a chunk (1/16)")
+    p.add_argument("--reuse", type=float, default=6.0, help="windows per series of the ring (6)")
     p.add_argument("--chunks", type=int, default=4, help="chunks of training data; 0: none (4)")
     p.add_argument("--steps", type=int, help="training steps to time per chunk (all)")
     p.add_argument("--tokens-per-step", type=int, help="overrides the recipe's")
@@ -83,6 +90,54 @@ def time_mixture(recipe: Recipe, n: int, length: int, repeats: int) -> list[dict
         ]
         rate = n * len(seconds) / sum(seconds)
         rows.append({"what": name, "series_per_second": rate, "seconds": summary(seconds)})
+    return rows
+
+
+def time_ring(
+    recipe: Recipe, config: RingConfig, length: int, reuse: float, repeats: int
+) -> list[dict[str, Any]]:
+    """Windows per second out of a ring that is refreshed as in training, bare and augmented.
+
+    Parameters
+    ----------
+    recipe
+        The mixture.
+    config
+        The ring; its series are as long as the windows.
+    length
+        Steps per window.
+    reuse
+        Windows drawn from a series before it is replaced.
+    repeats
+        Refreshes that are timed, each with its windows; the first ring is not.
+    """
+    recipe = dataclasses.replace(
+        recipe,
+        windows=(WindowShape(max(1, length // recipe.patch_length - 1), 1, 1.0),),
+        curriculum=(),
+        ring=dataclasses.replace(config, length=length),
+    )
+    ring = Ring(recipe, seed=0).at(0)
+    n = round(reuse * ring.fresh)
+
+    def windows(chunk: int, augmented: bool) -> None:
+        rng = seeded("cpu", "windows", 0, chunk)
+        ring.at(chunk)
+        if augmented:
+            corpus_chunk(recipe, n, length, rng, ring)
+        else:
+            ring.draw(n, length, rng)
+
+    rows, chunk = [], 0
+    for name, augmented in (("ring", False), ("ring, augmented", True)):
+        seconds = []
+        for _ in range(repeats):
+            chunk += 1
+            seconds.append(timed(lambda chunk=chunk, a=augmented: windows(chunk, a)))
+        rate = n * len(seconds) / sum(seconds)
+        facts = {"what": name, "series_per_second": rate, "seconds": summary(seconds)}
+        facts |= {"reuse": n / ring.fresh, "slots": len(ring.labels), "mb": ring.nbytes / 1e6}
+        rows.append(facts)
     return rows
 
 
@@ -162,8 +217,12 @@ def report(results: dict[str, Any], recipe: Recipe) -> str:
     head = ["family", "group", "series/s", "share of series", "share of time"]
     parts = [table(head, rows)] if rows else []
     if results["mixtures"]:
-        mixtures = [[m["what"], m["series_per_second"]] for m in results["mixtures"]]
-        parts.append(table(["mixture", "series/s"], mixtures))
+        mixtures = [
+            [m["what"], m["series_per_second"], m["goal"], m.get("reuse", 1.0)]
+            for m in results["mixtures"]
+        ]
+        head = [f"series of {results['length']} steps", "series/s", "goal", "windows per series"]
+        parts.append(table(head, mixtures))
     if training := results["training"]:
         chunks = training["chunks"]
         head = ["training on", "generation s per chunk", "training s per chunk", "share", "goal"]
@@ -198,7 +257,12 @@ def main() -> None:
             recipe, families={name: recipe.families.get(name, 1.0) for name in names}
         )
     note("mixture ...")
-    results["mixtures"] = time_mixture(recipe, options.mixture_n, options.length, options.repeats)
+    mixtures = time_mixture(recipe, options.mixture_n, options.length, options.repeats)
+    if options.ring:
+        config = RingConfig(series=options.ring, refresh=options.refresh)
+        note("ring ...")
+        mixtures += time_ring(recipe, config, options.length, options.reuse, options.repeats)
+    results["mixtures"] = [{**row, "goal": GOAL} for row in mixtures]
     results["training"] = time_training(options) if options.chunks else None
     print(report(results, recipe))
     record.write(options.out, results)

@@ -7,8 +7,9 @@ import torch
 from tsfm.datasets.windows import WindowBatch
 from tsfm.training.config import PretrainConfig
 from tsfm.training.forecasting import training_loss
-from tsfm.training.module import PretrainModule, build_optimizer
-from tsfm.training.pretrain import use_bf16
+from tsfm.training.module import PretrainModule
+from tsfm.training.optimizers import build_optimizer
+from tsfm.training.precision import use_bf16
 
 
 class TrainingLoop:

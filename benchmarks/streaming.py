@@ -135,8 +135,8 @@ def panel(options: argparse.Namespace, context: int, steps: int) -> list[tuple[s
     """Held-out synthetic series and, where they are long enough, the classics."""
     import numpy as np
 
+    from tsfm.datasets.corpus import held_out
     from tsfm.datasets.recipes import Recipe
-    from tsfm.training.validation import held_out
 
     n = context + steps
     recipe = Recipe.load(ROOT / "datasets" / "synthetic.yaml")

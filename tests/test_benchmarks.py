@@ -25,6 +25,8 @@ SCRIPTS = [
     "detection",
     "calibration",
     "finetuning",
+    "recipe",
+    "strata",
 ]
 
 
@@ -67,11 +69,15 @@ def test_no_script_hides_a_package_of_its_name(script):
 
 def test_generation_measures_and_records(tmp_path):
     out = tmp_path / "generation.json"
-    words = ["--families", "waves", "--n", "8", "--mixture-n", "8", "--length", "128"]
+    words = ["--families", "waves", "--n", "8", "--mixture-n", "8", "--length", "256"]
+    words += ["--ring", "32"]
     text = run("generation", *words, "--repeats", "1", "--chunks", "0", "--out", str(out))
     assert "| waves | shapes |" in text
     record = json.loads(out.read_text())
     assert record["results"]["families"][0]["series_per_second"] > 0
+    mixtures = {row["what"]: row for row in record["results"]["mixtures"]}
+    assert mixtures["mixture"]["goal"] == 2000
+    assert mixtures["ring, augmented"]["reuse"] == 6
     assert record["benchmark"] == "generation"
     assert record["command"].startswith("python benchmarks/generation.py --families waves")
     assert str(tmp_path) not in record["command"]
@@ -81,6 +87,30 @@ def test_generation_measures_and_records(tmp_path):
     assert record["threads"] == 2
     assert "load_average_at_start" in record
     assert "commit" in record
+
+
+def test_each_arm_of_the_recipe_changes_one_thing():
+    code = (
+        "import json, sys; sys.path.insert(0, 'benchmarks')\n"
+        "from recipe_arms import arms, config_of\n"
+        "from tsfm.training.record import _leaves\n"
+        "leaves = {arm: _leaves(config_of(arm, 1000).to_dict()) for arm in arms()}\n"
+        "keys = {key for values in leaves.values() for key in values}\n"
+        "print(json.dumps({arm: sorted({k.split('.')[1] for k in keys "
+        "if values.get(k) != leaves['adamw'].get(k)}) for arm, values in leaves.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    changes = json.loads(done.stdout)
+    assert changes.pop("adamw") == []
+    assert changes.pop("last-k") == ["last_k"]
+    assert changes.pop("curriculum") == ["curriculum"]
+    assert changes.pop("muon-0.007") == ["matrix_learning_rate", "name"]
+    assert changes["normuon-0.02"] == ["name"]  # at the rate that is the default
+    left_out = {arm: keys for arm, keys in changes.items() if arm.startswith("without-")}
+    assert len(left_out) >= 9
+    assert all(keys == ["families"] for keys in left_out.values())
 
 
 def test_summary(common):

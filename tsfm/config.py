@@ -72,6 +72,9 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
 
 def _build(hint: Any, value: Any, where: str) -> Any:
     """Convert one plain value to the type a field declares."""
+    if isinstance(value, dict):  # a dataclass or None
+        parts = [part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)]
+        hint = parts[0] if len(parts) == 1 else hint
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else from_dict(hint, value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):

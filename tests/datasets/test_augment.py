@@ -96,6 +96,33 @@ def test_convolution_is_causal():
     torch.testing.assert_close(y[:, :120], y[:, :1].expand(-1, 120))
 
 
+def test_whole_units_are_evenly_spaced(batch):
+    x = edits.zscore(batch)[1:]
+    y = edits.round_to_units(x, rng())
+    few = [row.unique() for row in y if len(row.unique()) < 60]
+    assert len(few) > 15
+    for levels in few:
+        steps = levels.diff() / levels.diff().min()
+        torch.testing.assert_close(steps, steps.round(), atol=0.05, rtol=0.01)
+
+
+def test_smoothing_leaves_the_slow_part_and_a_season_adds_a_line(batch):
+    x = edits.zscore(torch.randn(200, 512, generator=rng(1)))
+    rough = edits.smooth(x, rng()).diff(dim=-1).std(-1)
+    assert rough.median() < 0.6 * x.diff(dim=-1).std(-1).median()
+    power = torch.fft.rfft(edits.add_season(x, rng())).abs().square()
+    share = power.amax(-1) / power.sum(-1)
+    assert share.median() > 2 * (torch.fft.rfft(x).abs().square().amax(-1) / 512**2 * 2).median()
+
+
+def test_directed_rows_are_not_reversed(batch):
+    directed = torch.arange(48) % 2 == 0
+    forward = augment_series(batch, rng(), only())
+    y = augment_series(batch, rng(), only(reverse=1.0), directed=directed)
+    assert torch.equal(y[directed], forward[directed])
+    assert torch.equal(y[~directed], forward[~directed].flip(-1))
+
+
 def test_drop_values_takes_at_most_the_limit_and_keeps_the_rest():
     x = torch.randn(300, 200, generator=rng())
     y = drop_values(x, rng(), AugmentConfig(missing=1.0, max_missing=0.4))

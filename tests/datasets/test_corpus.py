@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
 
 from tsfm.datasets import corpus
+from tsfm.datasets.augment import AugmentConfig
 from tsfm.datasets.corpus import corpus_chunk, generate, seeded
 from tsfm.datasets.recipes import Recipe, WindowShape
 from tsfm.datasets.synthetic import Family
@@ -68,6 +70,24 @@ def test_a_non_finite_family_is_stopped(recipe, monkeypatch):
     monkeypatch.setattr(corpus, "all_families", lambda: {"waves": broken, "local_level": broken})
     with pytest.raises(RuntimeError, match=r"family '(waves|local_level)' produced a non-finite"):
         generate(recipe, 4, 20, seeded("cpu", "series", 0))
+
+
+def test_directed_families_are_never_reversed(recipe, monkeypatch):
+    families = {
+        name: Family(
+            name, "test", lambda n, length, rng, s=sign: s * torch.arange(length).expand(n, -1), ""
+        )
+        for name, sign in (("waves", 1.0), ("local_level", -1.0))
+    }
+    monkeypatch.setattr(corpus, "all_families", lambda: families)
+    quiet = {field.name: 0.0 for field in dataclasses.fields(AugmentConfig)}
+    augment = AugmentConfig(**{**quiet, "reverse": 1.0})
+    recipe = dataclasses.replace(recipe, directed=("waves",), augment=augment)
+    rng = seeded("cpu", "series", 0)
+    _, label = generate(recipe, 100, 20, rng)
+    series = corpus_chunk(recipe, 100, 20, seeded("cpu", "series", 0))
+    assert label.unique().tolist() == [0, 1]
+    assert (series[:, -1] > series[:, 0]).all()  # the falling ones are reversed
 
 
 def test_chunks_are_pure_and_leave_global_state_alone(recipe):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tsfm.datasets.corpus import seeded
-from tsfm.datasets.recipes import MaskConfig, Recipe, WindowShape
+from tsfm.datasets.recipes import MaskConfig, Recipe, Stage, WindowShape
 from tsfm.datasets.windows import WindowBatch, chunk_batches, hidden_patches, shorten_contexts
 
 
@@ -48,6 +48,27 @@ def test_shapes_rows_and_shares(recipe):
     assert 22 <= sum(b.prediction_length == 64 for b in batches) <= 38
     tiny = dataclasses.replace(recipe, tokens_per_step=1)
     assert {b.values.shape[0] for b in chunk_batches(tiny, 0, 0)} == {1}
+
+
+def test_stages_change_the_windows_at_their_step(recipe):
+    short, middle = (WindowShape(2, 1, 1.0),), (WindowShape(4, 2, 3.0), WindowShape(8, 1, 1.0))
+    staged = dataclasses.replace(
+        recipe, curriculum=(Stage(15, short), Stage(50, middle)), steps_per_chunk=20
+    )
+
+    def shapes(chunk: int) -> list[tuple[int, int]]:
+        found = chunk_batches(staged, 1, chunk)
+        return [(b.values.shape[1] // 32, b.prediction_length // 32) for b in found]
+
+    steps = [*shapes(0), *shapes(1), *shapes(2), *shapes(3)]
+    assert set(steps[:15]) == {(3, 1)}
+    assert set(steps[15:50]) == {(6, 2), (9, 1)}
+    assert set(steps[50:]) == {(6, 2), (3, 1)}
+    again = chunk_batches(staged, 1, 2)
+    assert all(equal(a, b) for a, b in zip(again, chunk_batches(staged, 1, 2), strict=True))
+    plain = dataclasses.replace(staged, curriculum=())
+    later = zip(chunk_batches(staged, 1, 3), chunk_batches(plain, 1, 3), strict=True)
+    assert all(equal(a, b) for a, b in later)  # past its last stage a curriculum leaves no trace
 
 
 def test_hidden_stretches_stay_inside_the_context():

@@ -23,7 +23,8 @@ from tsfm.training.config import OptimizerConfig, PretrainConfig
 from tsfm.training.detect_config import DetectionLoss, PretrainDetectorConfig
 from tsfm.training.detect_validation import event_peaks, validate_detector
 from tsfm.training.detecting import detection_loss, event_weights
-from tsfm.training.module import PretrainModule, build_optimizer
+from tsfm.training.module import PretrainModule
+from tsfm.training.optimizers import build_optimizer
 from tsfm.training.pretrain import run
 from tsfm.training.task import load_run
 

@@ -12,7 +12,8 @@ from tsfm.models import ModelConfig
 from tsfm.models.network import ForecastingNetwork
 from tsfm.training.config import OptimizerConfig
 from tsfm.training.forecasting import training_loss
-from tsfm.training.module import build_optimizer, learning_rate_factor
+from tsfm.training.module import learning_rate_factor
+from tsfm.training.optimizers import build_optimizer
 
 
 def test_schedule_warms_up_and_stays():

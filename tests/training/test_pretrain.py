@@ -17,7 +17,8 @@ import torch
 from tsfm.models import TSFM
 from tsfm.training import forecasting, pretrain
 from tsfm.training.config import PretrainConfig
-from tsfm.training.pretrain import run, use_bf16
+from tsfm.training.precision import use_bf16
+from tsfm.training.pretrain import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,6 +136,34 @@ def test_killed_and_resumed(config_file, tmp_path, seed):
     go(config_file, tmp_path / "whole", overrides={"max_steps": 150})
     assert weights(out) == weights(tmp_path / "whole")
     assert not list(out.glob("*.part"))
+
+
+def test_a_run_with_stages_resumes_in_the_middle_of_one(config, tmp_path):
+    stage = {"until": 11, "windows": [{"context": 1, "horizon": 1, "weight": 1.0}]}
+    config = config.replace({"recipe.curriculum": [stage], "max_steps": 14})
+    go(config, tmp_path / "whole")
+    for steps in (6, 12, 14):
+        part = dataclasses.replace(config, max_steps=steps)
+        go(part, tmp_path / "sliced", resume=steps > 6)
+    assert weights(tmp_path / "sliced") == weights(tmp_path / "whole")
+    with pytest.raises(ValueError, match=r"was begun with recipe\.curriculum="):
+        go(config.replace({"recipe.curriculum": []}), tmp_path / "whole", resume=True)
+
+
+def test_a_run_with_a_ring_resumes_with_the_same_series(config, tmp_path, batches):
+    settings = {"recipe.ring.series": 32, "recipe.ring.refresh": 0.25}
+    settings |= {"recipe.ring.device": "cpu", "recipe.short.share": 0.3}
+    config = config.replace(settings)
+    go(config, tmp_path / "whole")
+    data = batches.copy()
+    batches.clear()
+    for steps in (3, 8, 13, 20):
+        part = dataclasses.replace(config, max_steps=steps)
+        go(part, tmp_path / "sliced", resume=steps > 3)
+    assert batches == data
+    assert weights(tmp_path / "sliced") == weights(tmp_path / "whole")
+    with pytest.raises(ValueError, match=r"recipe\.ring\.series=32, now it is 64"):
+        go(config.replace({"recipe.ring.series": 64}), tmp_path / "whole", resume=True)
 
 
 def test_a_kill_between_state_and_model_is_mended(config, tmp_path):

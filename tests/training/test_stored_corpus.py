@@ -16,6 +16,7 @@ import torch
 
 pytest.importorskip("pyarrow")
 
+from tsfm.datasets.recipes import RingConfig
 from tsfm.datasets.stored import CorpusConfig, CorpusWriter, Series
 from tsfm.datasets.stored.layout import training_lengths
 from tsfm.datasets.stored.strata import stratify
@@ -48,10 +49,12 @@ def corpus(tmp_path) -> CorpusConfig:
     return CorpusConfig(str(tmp_path / "mine"))
 
 
+@pytest.mark.parametrize("ring", [None, RingConfig(series=32, refresh=0.25)])
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("start", [1, 8, 13])
-def test_a_stream_from_a_step_is_the_tail_of_the_whole(recipe, corpus, start, share):
+def test_a_stream_from_a_step_is_the_tail_of_the_whole(recipe, corpus, start, share, ring):
     mixed = dataclasses.replace(corpus, share=share)
+    recipe = dataclasses.replace(recipe, ring=ring)
     whole = list(islice(StoredStream(recipe, mixed, 5), 18))
     torch.manual_seed(start)
     tail = list(islice(StoredStream(recipe, mixed, 5, start), 18 - start))

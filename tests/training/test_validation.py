@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from tsfm.datasets.corpus import held_out
 from tsfm.models import TSFM, ModelConfig
-from tsfm.training.validation import held_out, validate
+from tsfm.training.validation import validate
 
 
 def test_one_score_per_family(recipe):

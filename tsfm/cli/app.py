@@ -13,6 +13,7 @@ from tsfm.cli import (
     detect,
     doctor,
     evaluate,
+    families,
     finetune,
     forecast,
     labelled,
@@ -73,6 +74,7 @@ app.command("tokenize", epilog=tokenize.EPILOG)(tokenize.tokenize)
 app.command("models", epilog=models.EPILOG)(models.models)
 app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(corpus.app, name="corpus")
+evaluate.app.command("families", epilog=families.EPILOG)(families.families)
 evaluate.app.command("longterm", epilog=longterm.EPILOG)(longterm.longterm)
 evaluate.app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 evaluate.app.command("anomalies", epilog=labelled.EPILOG)(labelled.anomalies)

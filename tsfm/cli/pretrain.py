@@ -31,6 +31,10 @@ On a corpus of your own (tsfm corpus build), alone or as half of every batch:
   tsfm pretrain --config configs/pretrain/mini.yaml --corpus corpora/mine --corpus-share 0.5 \
     --out runs/mixed
 
+On four GPUs (or, without any, in four processes); the result is that of one:
+
+  tsfm pretrain --config configs/pretrain/mini.yaml --out runs/mini --devices 4
+
 After every slice the folder is a model: tsfm forecast FILE -n 24 --model runs/mini
 """
 
@@ -65,6 +69,17 @@ def pretrain(
             help="Share of every batch from --corpus; the rest is synthetic. Default: 1."
         ),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes on this machine, each with a GPU of its own."),
+    ] = None,
+    num_nodes: Annotated[
+        int | None, typer.Option(help="Machines; start the command on each of them.")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Lightning's name for how processes work together."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data.")] = None,
     overrides: Annotated[
         list[str] | None,
@@ -76,7 +91,7 @@ def pretrain(
     """Pretrain a model on a synthetic corpus, or on one of your own.
 
     Synthetic series are made while the network trains: nothing is downloaded.
-    With --corpus the last tenth of every series is for validation.
+    With --corpus the last tenth of every series is not trained on.
     A run can be stopped at any moment and resumed; it then ends like one
     that was never stopped.
     """
@@ -88,6 +103,7 @@ def pretrain(
     from tsfm.cli.errors import note
     from tsfm.training.pretrain import run
 
+    processes = {"devices": devices, "num_nodes": num_nodes, "strategy": strategy}
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tsfm").setLevel(logging.INFO)
     result = run(
@@ -98,8 +114,12 @@ def pretrain(
         decay_steps=decay_steps,
         initial=initial,
         seed=seed,
-        overrides=parse_overrides(overrides or []) | corpus_overrides(corpus, corpus_share),
+        overrides=parse_overrides(overrides or [])
+        | corpus_overrides(corpus, corpus_share)
+        | {key: value for key, value in processes.items() if value is not None},
     )
+    if result.rank > 0:  # the first process says how the run ended
+        return
     state = "finished" if result.finished else "to be continued with --resume"
     note(f"step {result.step} after {result.seconds / 60:.1f} minutes: {state}")
     use = f"tsfm forecast FILE -n 24 --model {result.directory}"

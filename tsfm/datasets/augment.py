@@ -17,6 +17,7 @@ from torch import Tensor
 from tsfm.datasets.edits import (
     add_noise,
     add_offset,
+    add_season,
     add_spikes,
     censor,
     convolve,
@@ -29,6 +30,8 @@ from tsfm.datasets.edits import (
     quantise,
     rescale,
     reverse,
+    round_to_units,
+    smooth,
     time_of,
     time_warp,
     upsample,
@@ -57,6 +60,12 @@ class AugmentConfig:
         Clipping at a random quantile, below or above.
     quantise
         Rounding to 5-200 levels.
+    integers
+        Rounding to whole numbers at a mean of .5-500 units: counts and prices in full units.
+    season
+        A random cycle of 4 steps to half of the row, added or multiplied.
+    smooth
+        Smoothing by a Gaussian of .5-10 steps.
     upsample
         Linear (or step) interpolation of a random crop, factor 1.2-12.
     pool
@@ -114,6 +123,9 @@ class AugmentConfig:
     offset: float = 0.1
     missing: float = 0.15
     max_missing: float = 0.4
+    integers: float = 0.0
+    season: float = 0.0
+    smooth: float = 0.0
 
     def __post_init__(self) -> None:
         """Check that every field is a probability."""
@@ -123,7 +135,13 @@ class AugmentConfig:
                 raise ValueError(f"AugmentConfig.{f.name} is {value}; give a number from 0 to 1")
 
 
-def augment_series(x: Tensor, rng: torch.Generator, config: AugmentConfig | None = None) -> Tensor:
+def augment_series(
+    x: Tensor,
+    rng: torch.Generator,
+    config: AugmentConfig | None = None,
+    *,
+    directed: Tensor | None = None,
+) -> Tensor:
     """Random augmentations of complete series.
 
     Parameters
@@ -134,6 +152,8 @@ def augment_series(x: Tensor, rng: torch.Generator, config: AugmentConfig | None
         Source of randomness, on the device of `x`.
     config
         Probabilities; the defaults of `AugmentConfig` when left out.
+    directed
+        [n] bool: rows that are not reversed in time.
 
     Returns
     -------
@@ -149,24 +169,23 @@ def augment_series(x: Tensor, rng: torch.Generator, config: AugmentConfig | None
     """
     config = config or AugmentConfig()
     x = zscore(x.float())
-    steps: tuple[tuple[float, Edit], ...] = (
-        (config.upsample, upsample),
-        (config.warp, time_warp),
-        (config.reverse, reverse),
-    )
-    for share, edit in steps:
-        x = _on_subset(x, rng, share, edit)
+    x = _on_subset(x, rng, config.upsample, upsample)
+    x = _on_subset(x, rng, config.warp, time_warp)
+    x = _on_subset(x, rng, config.reverse, reverse, but=directed)
     x = mixup(x, rng, config.mixup)
-    steps = (
+    steps: tuple[tuple[float, Edit], ...] = (
+        (config.season, add_season),
         (config.shift, level_shift),
         (config.modulate, modulate),
         (config.convolve, convolve),
+        (config.smooth, smooth),
         (config.integrate, integrate),
         (config.noise, add_noise),
         (config.spikes, add_spikes),
         (config.flip, flip),
         (config.censor, censor),
         (config.quantise, quantise),
+        (config.integers, round_to_units),
         (config.hold, hold),
     )
     for share, edit in steps:
@@ -231,11 +250,14 @@ def _gap_mask(n: int, length: int, rng: torch.Generator, most: float) -> Tensor:
     return torch.where(kind < 0.4, points, torch.where(kind < 0.85, blocks, periodic))
 
 
-def _on_subset(x: Tensor, rng: torch.Generator, share: float, edit: Edit) -> Tensor:
-    """Apply `edit` to a random subset of rows; `x` is overwritten there."""
+def _on_subset(
+    x: Tensor, rng: torch.Generator, share: float, edit: Edit, but: Tensor | None = None
+) -> Tensor:
+    """Apply `edit` to a random subset of rows, never to those of `but`; `x` is overwritten."""
     if share <= 0:
         return x
-    rows = torch.nonzero(uniform(rng, 0, 1, x.shape[0]) < share)[:, 0]
+    chosen = uniform(rng, 0, 1, x.shape[0]) < share
+    rows = torch.nonzero(chosen if but is None else chosen & ~but)[:, 0]
     if rows.numel() == 0:
         return x
     return x.index_copy_(0, rows, edit(x.index_select(0, rows), rng))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -10,7 +13,11 @@ from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.synthetic import Family, all_families
 from tsfm.datasets.synthetic.base import standardise
 
-_STREAMS = {"series": 0, "windows": 1, "validation": 2}
+if TYPE_CHECKING:
+    from tsfm.datasets.ring import Ring
+
+_STREAMS = {"series": 0, "windows": 1, "validation": 2, "ring": 3}
+_VALIDATION_SEED = 20_231_117
 
 
 def seeded(device: torch.device | str, stream: str, *numbers: int) -> torch.Generator:
@@ -21,7 +28,7 @@ def seeded(device: torch.device | str, stream: str, *numbers: int) -> torch.Gene
     device
         Where draws are made.
     stream
-        "series", "windows" or "validation": with the same numbers they share no draws.
+        "series", "windows", "validation" or "ring": with the same numbers they share no draws.
     numbers
         Seed, chunk or step numbers.
     """
@@ -67,10 +74,50 @@ def generate(recipe: Recipe, n: int, length: int, rng: torch.Generator) -> tuple
     return torch.cat(parts)[order], torch.cat(labels)[order]
 
 
-def corpus_chunk(recipe: Recipe, n: int, length: int, rng: torch.Generator) -> Tensor:
-    """Series as the network sees them: generated, mixed and augmented; [n, length]."""
-    series, _ = generate(recipe, n, length, rng)
-    return augment_series(series, rng, recipe.augment)
+def held_out(
+    recipe: Recipe, n: int, length: int, device: str = "cpu"
+) -> Iterator[tuple[str, Tensor]]:
+    """Series of every family from a stream training never draws from.
+
+    Parameters
+    ----------
+    recipe
+        The corpus.
+    n, length
+        Series per family and their length.
+    device
+        Where to generate.
+    """
+    for index, name in enumerate(recipe.families):
+        rng = seeded(device, "validation", _VALIDATION_SEED, index)
+        yield name, standardise(all_families()[name].sample(n, length, rng).float())
+
+
+def corpus_chunk(
+    recipe: Recipe, n: int, length: int, rng: torch.Generator, ring: Ring | None = None
+) -> Tensor:
+    """Series as the network sees them: generated, mixed and augmented; [n, length].
+
+    Parameters
+    ----------
+    recipe
+        The corpus.
+    n, length
+        Number and length of series.
+    rng
+        Source of every draw.
+    ring
+        Series to cut windows from, instead of generating them.
+    """
+    series, labels = (
+        generate(recipe, n, length, rng) if ring is None else ring.draw(n, length, rng)
+    )
+    if not recipe.directed:
+        return augment_series(series, rng, recipe.augment)
+    names = [*recipe.families]
+    fixed = [names.index(name) for name in recipe.directed if name in names]
+    directed = torch.isin(labels, torch.tensor(fixed, device=labels.device))
+    return augment_series(series, rng, recipe.augment, directed=directed)
 
 
 def _checked(family: Family, n: int, length: int, rng: torch.Generator) -> Tensor:

@@ -141,6 +141,50 @@ def quantise(x: Tensor, rng: torch.Generator) -> Tensor:
     return torch.round((x - low) / step) * step + low
 
 
+def round_to_units(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Round to whole units, of which a mean of .5-500 lies above the row's least value or zero.
+
+    Rows that this leaves without movement stay as they are.
+    """
+    n = x.shape[0]
+    above = x - x.amin(-1, keepdim=True)
+    unit = above.mean(-1, keepdim=True).clamp_min(1e-6) / log_uniform(rng, 0.5, 500.0, n, 1)
+    rounded = torch.round(above / unit)
+    return torch.where(rounded.std(-1, keepdim=True) > 0.05, zscore(rounded), x)
+
+
+def add_season(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Add a cycle of .1-2 sd, or multiply by one of 1 +- .1-.9 around the row's least value.
+
+    Periods log-uniform from 4 steps to half of the row, whole on two rows of three; 1-4 harmonics.
+    """
+    n, length = x.shape
+    period = log_uniform(rng, 4.0, max(5.0, length / 2), n, 1)
+    period = torch.where(uniform(rng, 0, 1, n, 1) < 0.67, torch.round(period), period)
+    cycle = torch.zeros_like(x)
+    for h in range(1, 5):
+        angle = 2 * math.pi * (h * time_of(x) / period + uniform(rng, 0, 1, n, 1))
+        cycle = cycle + torch.sin(angle) * normal(rng, n, 1) / h
+    cycle = zscore(cycle)
+    added = x + cycle * log_uniform(rng, 0.1, 2.0, n, 1)
+    swing = (cycle / cycle.abs().amax(-1, keepdim=True).clamp_min(1e-6)) * log_uniform(
+        rng, 0.1, 0.9, n, 1
+    )
+    product = (x - x.amin(-1, keepdim=True)) * (1 + swing)
+    return zscore(torch.where(uniform(rng, 0, 1, n, 1) < 0.5, added, product))
+
+
+def smooth(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Smooth by a centred Gaussian of .5-10 steps."""
+    n, reach = x.shape[0], 30
+    width = log_uniform(rng, 0.5, 10.0, n, 1)
+    lag = torch.arange(-reach, reach + 1, device=x.device)
+    kernel = torch.exp(-0.5 * (lag / width).square())
+    kernel = kernel / kernel.sum(-1, keepdim=True)
+    padded = F.pad(x[None], (reach, reach), mode="replicate")
+    return zscore(F.conv1d(padded, kernel[:, None], groups=n)[0])
+
+
 def convolve(x: Tensor, rng: torch.Generator) -> Tensor:
     """Causal convolution with random kernels of 3-31 taps, dilation 1-8.
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tsfm.datasets.anomalies import AnomalyRecipe, anomaly_batch
+from tsfm.datasets.anomalies import AnomalyRecipe, LabelledBatch, anomaly_batch
 from tsfm.datasets.augment import AugmentConfig, drop_values
 from tsfm.datasets.corpus import seeded
 from tsfm.datasets.recipes import MaskConfig, WindowShape
+from tsfm.datasets.stored.bases import StoredBases, bridged_bases
 from tsfm.datasets.synthetic.base import bernoulli
 from tsfm.datasets.windows import hidden_patches, shorten_contexts
 
@@ -69,6 +70,10 @@ class LabelledWindows:
                 "windows need at least one shape, values_per_batch >= 1 and steps_per_chunk >= 1."
             )
 
+    def n_rows(self, shape: LabelledShape) -> int:
+        """Rows of a batch of windows of a shape."""
+        return max(1, self.values_per_batch // (shape.channels * shape.length))
+
 
 @dataclass(frozen=True)
 class LabelledWindowBatch:
@@ -79,8 +84,8 @@ class LabelledWindowBatch:
     values
         [B, C, L] float32, NaN = missing or not part of the window.
     expected
-        [B, C, L] float32 without anomalies, also where values are missing; NaN = not part of the
-        window.
+        [B, C, L] float32 without anomalies, also where values were removed; NaN = not part of the
+        window, or missing in a stored series.
     labels
         [B, C, L] bool, anomalous steps.
     kind
@@ -99,6 +104,10 @@ class LabelledWindowBatch:
         """The same batch on another device."""
         return LabelledWindowBatch(*(x.to(device) for x in vars(self).values()))
 
+    def rows(self, part: slice) -> LabelledWindowBatch:
+        """Some of the windows."""
+        return LabelledWindowBatch(*(x[part] for x in vars(self).values()))
+
 
 def labelled_batches(
     recipe: AnomalyRecipe,
@@ -107,6 +116,7 @@ def labelled_batches(
     seed: int,
     chunk: int,
     device: str = "cpu",
+    stored: StoredBases | None = None,
 ) -> list[LabelledWindowBatch]:
     """The `windows.steps_per_chunk` batches of one chunk, a pure function of the arguments.
 
@@ -124,6 +134,8 @@ def labelled_batches(
         Number of the chunk, from 0.
     device
         Where to generate.
+    stored
+        Series on disk, to put anomalies into instead of, or beside, synthetic ones.
 
     Examples
     --------
@@ -133,32 +145,69 @@ def labelled_batches(
     (2, (4, 2, 64), (4, 2, 8))
     """
     rng = seeded(device, "windows", seed, chunk)
+    source = Source(recipe, rng, stored, seeded("cpu", "windows", seed, chunk, 1))
     weights = torch.tensor([shape.weight for shape in windows.shapes], device=device)
     draws = torch.multinomial(weights, windows.steps_per_chunk, replacement=True, generator=rng)
     by_shape: dict[int, Iterator[LabelledWindowBatch]] = {}
     for index in draws.unique().tolist():
         n_steps = int((draws == index).sum())
         by_shape[index] = _shape_batches(
-            recipe, windows, windows.shapes[index], patch_length, n_steps, rng
+            source, windows, windows.shapes[index], patch_length, n_steps
         )
     return [next(by_shape[index]) for index in draws.tolist()]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the windows of a chunk come from.
+
+    Parameters
+    ----------
+    recipe, rng
+        The synthetic part, and what is put into either; source of all draws but one.
+    stored, pieces
+        Series on disk, None for no such; and source of the draws that say which pieces of them.
+    """
+
+    recipe: AnomalyRecipe
+    rng: torch.Generator
+    stored: StoredBases | None
+    pieces: torch.Generator
+
+    def draw(self, n_rows: int, n_steps: int, channels: int, length: int) -> LabelledBatch:
+        """Rows of `n_steps` batches one after the other, each of `n_rows`."""
+        if self.stored is None:
+            return anomaly_batch(self.recipe, n_rows * n_steps, channels, length, self.rng)
+        synthetic, real = (n * n_steps for n in self.stored.rows(n_rows))
+        pieces = self.stored.draw(real * channels, length, self.pieces)
+        bases = bridged_bases(pieces.to(self.rng.device))
+        drawn = [anomaly_batch(self.recipe, real, channels, length, self.rng, bases)]
+        if synthetic:
+            drawn.insert(0, anomaly_batch(self.recipe, synthetic, channels, length, self.rng))
+        return side_by_side(drawn, n_steps)
+
+
+def side_by_side(parts: list[LabelledBatch], n_steps: int) -> LabelledBatch:
+    """One batch in which each of `n_steps` stretches has its share of each part, in order."""
+    fields = zip(*(vars(part).values() for part in parts), strict=True)
+    split = [[x.unflatten(0, (n_steps, -1)) for x in field] for field in fields]
+    return LabelledBatch(*(torch.cat(xs, dim=1).flatten(0, 1) for xs in split))
+
+
 def _shape_batches(
-    recipe: AnomalyRecipe,
+    source: Source,
     windows: LabelledWindows,
     shape: LabelledShape,
     patch_length: int,
     n_steps: int,
-    rng: torch.Generator,
 ) -> Iterator[LabelledWindowBatch]:
     """`n_steps` batches of one shape."""
     if shape.length % patch_length:
         raise ValueError(f"{shape}: the length must be a multiple of patch_length={patch_length}.")
     channels, length, mask = shape.channels, shape.length, windows.mask
-    n_rows = max(1, windows.values_per_batch // (channels * length))
-    n = n_rows * n_steps
-    drawn = anomaly_batch(recipe, n, channels, length, rng)
+    rng = source.rng
+    drawn = source.draw(windows.n_rows(shape), n_steps, channels, length)
+    n = len(drawn.values)
     gaps = AugmentConfig(missing=windows.missing, max_missing=windows.max_missing)
     values = drop_values(drawn.values.flatten(0, 1), rng, gaps).view(drawn.values.shape)
     whole = torch.zeros(n, length, device=rng.device)
@@ -173,5 +222,5 @@ def _shape_batches(
         drawn.kind,
         torch.where(alike, hidden[:, :1], hidden),
     )
-    batches = zip(*(part.split(n_rows) for part in parts), strict=True)
+    batches = zip(*(part.split(n // n_steps) for part in parts), strict=True)
     return (LabelledWindowBatch(*batch) for batch in batches)

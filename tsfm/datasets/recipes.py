@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -39,6 +39,92 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Windows of a stretch of the training steps."""
+
+    until: int
+    """Step, from 0, at which the next stage begins."""
+    windows: tuple[WindowShape, ...]
+    """Shapes of training windows before it."""
+
+
+@dataclass(frozen=True)
+class RingConfig:
+    """Series that are kept and used several times, see `tsfm.datasets.ring`.
+
+    Raises
+    ------
+    ValueError
+        If a number lies outside its range.
+
+    Examples
+    --------
+    >>> RingConfig(series=4096, refresh=0.125).segments
+    8
+    """
+
+    series: int = 8192
+    """Series in the ring; rounded up to a multiple of the number of segments."""
+    refresh: float = 0.0625
+    """Share of them that is replaced before every chunk, rounded to one over a whole number."""
+    length: int | None = None
+    """Steps per series; None: those of the recipe's longest window."""
+    strided: float = 0.5
+    """Share of the windows that take every k-th step of a longer stretch, k log-uniform."""
+    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Precision of what is kept. 16 bits halve the memory and round short windows of smooth
+    series: windows that move less than .004 (fp16) or .03 (bf16) of their series are not used."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where series are generated and kept; "auto": on the GPU if there is one. A run that resumes
+    needs the kind of device it began with."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 0 < self.refresh <= 1:
+            raise ValueError(f"ring.refresh is {self.refresh}; it must lie in (0, 1].")
+        if self.series < self.segments:
+            raise ValueError(
+                f"ring.series is {self.series}, but a {self.refresh:g} of them is replaced at a "
+                f"time: give at least {self.segments}."
+            )
+        if not 0 <= self.strided <= 1:
+            raise ValueError(f"ring.strided is {self.strided}; give a number from 0 to 1.")
+
+    @property
+    def segments(self) -> int:
+        """Parts that are replaced in turn."""
+        return max(1, round(1 / self.refresh))
+
+
+@dataclass(frozen=True)
+class ShortConfig:
+    """Series that are short by nature, such as yearly ones, instead of pieces of long ones.
+
+    Raises
+    ------
+    ValueError
+        If the share is none, or the lengths are not in order.
+    """
+
+    share: float = 0.2
+    """Share of the windows."""
+    shortest: int = 13
+    """Fewest steps, context and forecast together."""
+    longest: int = 200
+    """Most steps."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"short.share is {self.share}; give a number from 0 to 1.")
+        if not 5 <= self.shortest <= self.longest:
+            raise ValueError(
+                f"short.shortest is {self.shortest} and short.longest {self.longest}; "
+                "5 <= shortest <= longest is needed."
+            )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A synthetic corpus, complete but for the seed."""
 
@@ -48,6 +134,8 @@ class Recipe:
     """Weight of each generator family; they need not sum to one."""
     windows: tuple[WindowShape, ...]
     """Shapes of training windows."""
+    curriculum: tuple[Stage, ...] = ()
+    """Stages with windows of their own, in order; `windows` are those of all steps after them."""
     patch_length: int = 32
     """Steps per patch."""
     tokens_per_step: int = 6144
@@ -60,6 +148,37 @@ class Recipe:
     """Probabilities of the augmentations."""
     mask: MaskConfig = field(default_factory=MaskConfig)
     """What is hidden inside a window."""
+    ring: RingConfig | None = None
+    """Series kept and used several times; None: every series is used once."""
+    short: ShortConfig | None = None
+    """Series that are short by nature; None: none but those whose context is cut."""
+    directed: tuple[str, ...] = ()
+    """Families whose series are never reversed in time, such as those that decay."""
+
+    def __post_init__(self) -> None:
+        """Check that every stage of the curriculum has steps and windows."""
+        begin = 0
+        for i, stage in enumerate(self.curriculum):
+            where = f"curriculum[{i}] of recipe {self.name!r}"
+            if not isinstance(stage.until, int) or stage.until <= begin:
+                raise ValueError(
+                    f"{where} ends at step {stage.until}, but begins at step {begin}: each stage "
+                    "begins where the one before it ends. List them in order, with whole steps "
+                    "that rise."
+                )
+            if not any(shape.weight > 0 for shape in stage.windows):
+                raise ValueError(f"{where} has no windows: give it at least one with a weight.")
+            begin = stage.until
+
+    @property
+    def shapes(self) -> tuple[WindowShape, ...]:
+        """Every shape of window that any step may have, each once."""
+        stages = (*(stage.windows for stage in self.curriculum), self.windows)
+        return tuple(dict.fromkeys(shape for windows in stages for shape in windows))
+
+    def windows_at(self, step: int) -> tuple[WindowShape, ...]:
+        """Shapes of the windows that a training step, from 0, may have."""
+        return next((s.windows for s in self.curriculum if step < s.until), self.windows)
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -78,7 +197,7 @@ class Recipe:
         from tsfm.datasets.synthetic import all_families
 
         recipe = from_dict(cls, values)
-        unknown = sorted(set(recipe.families) - set(all_families()))
+        unknown = sorted({*recipe.families, *recipe.directed} - set(all_families()))
         if unknown:
             raise ValueError(
                 f"Unknown generator family {unknown[0]!r} in recipe {recipe.name!r}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from tsfm.datasets.augment import drop_values
 from tsfm.datasets.corpus import corpus_chunk, seeded
 from tsfm.datasets.recipes import MaskConfig, Recipe, WindowShape
+from tsfm.datasets.ring import Ring
+from tsfm.datasets.short import put_short
 from tsfm.datasets.synthetic.base import bernoulli, log_uniform, randint, uniform
 
 
@@ -36,8 +39,14 @@ class WindowBatch:
         """The same batch on another device."""
         return WindowBatch(self.values.to(device), self.prediction_length, self.hidden.to(device))
 
+    def rows(self, part: slice) -> WindowBatch:
+        """Some of the windows."""
+        return WindowBatch(self.values[part], self.prediction_length, self.hidden[part])
 
-def chunk_batches(recipe: Recipe, seed: int, chunk: int, device: str = "cpu") -> list[WindowBatch]:
+
+def chunk_batches(
+    recipe: Recipe, seed: int, chunk: int, device: str = "cpu", ring: Ring | None = None
+) -> list[WindowBatch]:
     """The `recipe.steps_per_chunk` batches of one chunk.
 
     Parameters
@@ -50,24 +59,57 @@ def chunk_batches(recipe: Recipe, seed: int, chunk: int, device: str = "cpu") ->
         Number of the chunk, from 0.
     device
         Where to generate.
+    ring
+        The ring of the chunk before, which saves making the whole ring of a recipe that has one;
+        the batches are the same without it.
     """
     rng = seeded(device, "windows", seed, chunk)
-    weights = torch.tensor([shape.weight for shape in recipe.windows], device=device)
-    draws = torch.multinomial(weights, recipe.steps_per_chunk, replacement=True, generator=rng)
-    by_shape: dict[int, Iterator[WindowBatch]] = {}
-    for index in draws.unique().tolist():
-        shape, n_steps = recipe.windows[index], int((draws == index).sum())
-        by_shape[index] = _shape_batches(recipe, shape, n_steps, rng)
-    return [next(by_shape[index]) for index in draws.tolist()]
+    if recipe.ring is not None:
+        ring = (ring or Ring(recipe, seed, device)).at(chunk)
+    by_shape: dict[WindowShape, Iterator[WindowBatch]] = {}
+    shapes = chunk_shapes(recipe, chunk, rng)
+    stages = dict.fromkeys(map(recipe.windows_at, _steps(recipe, chunk)))
+    for shape in dict.fromkeys(shape for windows in stages for shape in windows):
+        if shape in shapes:
+            by_shape[shape] = _shape_batches(recipe, shape, shapes.count(shape), rng, ring)
+    return [next(by_shape[shape]) for shape in shapes]
+
+
+def chunk_shapes(recipe: Recipe, chunk: int, rng: torch.Generator) -> list[WindowShape]:
+    """Draw the shape of every step of one chunk, by the stages of the curriculum it falls into.
+
+    Parameters
+    ----------
+    recipe
+        The corpus.
+    chunk
+        Number of the chunk, from 0.
+    rng
+        Source of draws.
+    """
+    shapes: list[WindowShape] = []
+    for windows, stretch in groupby(_steps(recipe, chunk), recipe.windows_at):
+        weights = torch.tensor([shape.weight for shape in windows], device=rng.device)
+        n_steps = len(list(stretch))
+        draws = torch.multinomial(weights, n_steps, replacement=True, generator=rng)
+        shapes += [windows[index] for index in draws.tolist()]
+    return shapes
+
+
+def _steps(recipe: Recipe, chunk: int) -> range:
+    """Training steps that a chunk serves."""
+    return range(chunk * recipe.steps_per_chunk, (chunk + 1) * recipe.steps_per_chunk)
 
 
 def _shape_batches(
-    recipe: Recipe, shape: WindowShape, n_steps: int, rng: torch.Generator
+    recipe: Recipe, shape: WindowShape, n_steps: int, rng: torch.Generator, ring: Ring | None
 ) -> Iterator[WindowBatch]:
-    """`n_steps` batches of one window shape from freshly generated series."""
+    """`n_steps` batches of one window shape, from freshly generated series or those of a ring."""
     n_patches = shape.context + shape.horizon
     n_rows = max(1, recipe.tokens_per_step // n_patches)
-    series = corpus_chunk(recipe, n_rows * n_steps, n_patches * recipe.patch_length, rng)
+    series = corpus_chunk(recipe, n_rows * n_steps, n_patches * recipe.patch_length, rng, ring)
+    if recipe.short is not None:
+        series = put_short(recipe, series, shape.context * recipe.patch_length, rng)
     values = drop_values(series, rng, recipe.augment)
     values = shorten_contexts(values, shape.context * recipe.patch_length, recipe.mask, rng)
     hidden = hidden_patches(values.shape[0], shape, recipe.mask, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ import yaml
 
 from tsfm.config import from_dict, to_dict
 from tsfm.datasets.recipes import Recipe
+from tsfm.datasets.ring import ring_device
 from tsfm.datasets.stored.config import CorpusConfig
 from tsfm.models.config import ModelConfig
+
+OPTIMIZERS = ("adamw", "muon", "normuon")
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,17 @@ class OptimizerConfig:
     """Optimiser, schedule and averaging."""
 
     name: str = "adamw"
-    """Kind of optimiser."""
+    """"adamw"; or "muon" or "normuon" for the backbone's matrices, with AdamW for the rest."""
     learning_rate: float = 2e-3
-    """Constant learning rate after the warm-up."""
+    """Constant learning rate of AdamW after the warm-up."""
+    matrix_learning_rate: float = 0.02
+    """The same of Muon and NorMuon, for the backbone's matrices."""
+    momentum: float = 0.95
+    """Decay of Muon's and NorMuon's momentum."""
     weight_decay: float = 0.05
-    """Decoupled weight decay of matrices."""
+    """Decoupled weight decay of matrices, times their learning rate."""
     betas: tuple[float, ...] = (0.9, 0.95)
-    """AdamW's moment decays."""
+    """AdamW's moment decays; the second is that of NorMuon's row moments, too."""
     clip: float = 1.0
     """Largest gradient norm."""
     warmup_steps: int = 300
@@ -35,6 +43,37 @@ class OptimizerConfig:
     """Learning rate at the end of a decay branch, as a share of the constant one."""
     average: float = 0.998
     """Decay of the exponential moving average that is evaluated and released."""
+    last_k: int = 0
+    """Snapshots of a decay branch whose mean is released instead; 0 for the moving average."""
+    last_k_share: float = 0.25
+    """Share of the decay, at its end, that these snapshots are spread over."""
+
+    def __post_init__(self) -> None:
+        """Check name and ranges."""
+        if self.name not in OPTIMIZERS:
+            known = ", ".join(map(repr, OPTIMIZERS))
+            raise ValueError(f"Unknown optimizer {self.name!r}; choose one of {known}.")
+        if len(self.betas) != 2:
+            raise ValueError(f"optimizer.betas must be two numbers, got {list(self.betas)}.")
+        below_one = {f"betas[{i}]": beta for i, beta in enumerate(self.betas)}
+        below_one |= {"momentum": self.momentum, "average": self.average}
+        for name, value in below_one.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"optimizer.{name} must be in [0, 1), got {value}.")
+        for name in ("learning_rate", "matrix_learning_rate", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"optimizer.{name} must be 0 or more, got {value}.")
+        for name in ("warmup_steps", "last_k"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"optimizer.{name} must be a whole number from 0, got {value}.")
+        if not 0 < self.last_k_share <= 1:
+            raise ValueError(f"optimizer.last_k_share must be in (0, 1], got {self.last_k_share}.")
+        if not 0 <= self.final_fraction <= 1:
+            raise ValueError(
+                f"optimizer.final_fraction must be in [0, 1], got {self.final_fraction}."
+            )
 
 
 @dataclass(frozen=True)
@@ -61,6 +100,17 @@ class RunConfig:
     """Steps between validations; 0 switches them off."""
     log_every: int = 20
     """Steps between log lines."""
+    devices: int = 1
+    """Processes on each machine; each has a GPU of its own, where there are any. The rows of every
+    batch are divided among the processes of all machines, which changes nothing but rounding."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: str = "auto"
+    """How several processes work together, by Lightning's name: "ddp" for models that use all
+    parameters in every step, "ddp_find_unused_parameters_true" for others, "auto" for either."""
+    corpus: CorpusConfig | None = None
+    """A corpus on disk to train on, alone or beside the synthetic one; a folder in YAML, or a
+    mapping of its settings."""
     task: str = "forecast"
     """What is learnt."""
 
@@ -110,6 +160,9 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from plain values; unknown keys and names are errors."""
+        corpus = values.get("corpus")
+        if isinstance(corpus, dict):
+            values = {**values, "corpus": from_dict(CorpusConfig, corpus, "corpus")}
         return from_dict(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,8 +170,8 @@ class RunConfig:
         return to_dict(self)
 
     def pinned(self) -> Self:
-        """The run with all that decides its result written down."""
-        return self
+        """The run with the present contents of its corpus on disk, which a resumed run needs."""
+        return self if self.corpus is None else replace(self, corpus=self.corpus.pinned())
 
 
 @dataclass(frozen=True)
@@ -129,9 +182,6 @@ class PretrainConfig(RunConfig):
     """The model to train."""
     recipe: Recipe
     """The synthetic corpus, and the shapes of the windows."""
-    corpus: CorpusConfig | None = None
-    """A corpus on disk to train on, alone or beside the synthetic one; a folder in YAML, or a
-    mapping of its settings."""
     task: Literal["forecast"] = "forecast"
     """What is learnt."""
 
@@ -147,16 +197,17 @@ class PretrainConfig(RunConfig):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from plain values; unknown keys and families are errors."""
-        corpus = values.get("corpus")
-        if isinstance(corpus, dict):
-            values = {**values, "corpus": from_dict(CorpusConfig, corpus, "corpus")}
-        config = from_dict(cls, values)
+        config = super().from_dict(values)
         Recipe.from_dict(config.recipe.to_dict())
         return config
 
     def pinned(self) -> Self:
-        """The run with the present contents of its corpus on disk, which a resumed run needs."""
-        return self if self.corpus is None else replace(self, corpus=self.corpus.pinned())
+        """The run with the contents of its corpus on disk and the device of its ring."""
+        config, ring = self, self.recipe.ring
+        if ring is not None:
+            placed = replace(ring, device=ring_device(self.recipe))
+            config = replace(config, recipe=replace(self.recipe, ring=placed))
+        return super(PretrainConfig, config).pinned()
 
 
 def _overridden(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

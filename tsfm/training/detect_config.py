@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from tsfm.config import from_dict
 from tsfm.datasets.anomalies import KIND_NAMES, AnomalyRecipe
 from tsfm.datasets.labelled_windows import LabelledWindows
 from tsfm.models.detector_config import DetectorConfig
@@ -51,7 +50,7 @@ class PretrainDetectorConfig(RunConfig):
     model: DetectorConfig
     """The model to train; left empty, its `kinds` become those of the corpus."""
     recipe: AnomalyRecipe
-    """The labelled synthetic corpus."""
+    """The labelled synthetic corpus, and what is put into the series of `corpus`."""
     task: Literal["detect"] = "detect"
     """What is learnt."""
     windows: LabelledWindows = field(default_factory=LabelledWindows)
@@ -76,7 +75,7 @@ class PretrainDetectorConfig(RunConfig):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from plain values; unknown keys and names are errors."""
-        config = from_dict(cls, values)
+        config = super().from_dict(values)
         if config.loss.kind_weight and not config.model.kinds:
             config = replace(config, model=replace(config.model, kinds=KIND_NAMES[1:]))
         return config

@@ -10,15 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tsfm.datasets.labelled_windows import LabelledWindowBatch, labelled_batches
+from tsfm.datasets.stored.bases import StoredBases
 from tsfm.models.detecting import DetectingNetwork, standardised
 from tsfm.training.detect_config import DetectionLoss, PretrainDetectorConfig
 from tsfm.training.detect_validation import validate_detector
 from tsfm.training.stream import ChunkStream
-from tsfm.training.task import Scores, Task
+from tsfm.training.task import Mean, Scores, Task, alone
 
 
 def detection_loss(
-    network: DetectingNetwork, batch: LabelledWindowBatch, weights: DetectionLoss
+    network: DetectingNetwork,
+    batch: LabelledWindowBatch,
+    weights: DetectionLoss,
+    mean: Mean = alone,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a batch, the sum of what a detector is to learn.
 
@@ -41,6 +45,8 @@ def detection_loss(
         Windows with missing values as NaN.
     weights
         Weights of the parts.
+    mean
+        Of the processes that share the batch: each divides by what is counted in all of them.
 
     Returns
     -------
@@ -55,18 +61,20 @@ def detection_loss(
     expected = torch.where(inside, batch.expected, 0).flatten(0, 1)
     target = scale.forward(expected).view(z.shape)
     off = F.huber_loss(answer.expected, target, reduction="none")
+    gone, marked = inside & ~seen, seen & batch.labels & (batch.kind > 0)
+    counts = mean(torch.stack([x.sum() for x in (seen, gone, marked)]).float())
+    n_seen, n_gone, n_marked = torch.where(counts > 0, counts, 1)
     parts = {
-        "label": _mean(_label_loss(answer.logit, batch.labels, weights), seen),
-        "hidden": _mean(off, inside & ~seen),
-        "seen": _mean(off, seen),
+        "label": _sum(_label_loss(answer.logit, batch.labels, weights), seen) / n_seen,
+        "hidden": _sum(off, gone) / n_gone,
+        "seen": _sum(off, seen) / n_seen,
     }
     total = parts["label"] + weights.hidden_weight * parts["hidden"]
     total = total + weights.seen_weight * parts["seen"]
     if weights.kind_weight and network.config.kinds:
-        marked = seen & batch.labels & (batch.kind > 0)
         logits = network.kind_logits(answer.state[marked])
         wrong = F.cross_entropy(logits, batch.kind[marked].long() - 1, reduction="sum")
-        parts["kind"] = wrong / marked.sum().clamp_min(1)
+        parts["kind"] = wrong / n_marked
         total = total + weights.kind_weight * parts["kind"]
     return total, {name: part.detach() for name, part in parts.items()}
 
@@ -100,9 +108,9 @@ def event_weights(labels: Tensor, short_length: int, exponent: float) -> Tensor:
     return torch.where(labels, weight, 1.0)
 
 
-def _mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Mean of the counted values; 0 if there are none."""
-    return torch.where(counted, values, 0).sum() / counted.sum().clamp_min(1)
+def _sum(values: Tensor, counted: Tensor) -> Tensor:
+    """Sum of the counted values."""
+    return torch.where(counted, values, 0).sum()
 
 
 @dataclass(frozen=True)
@@ -125,14 +133,41 @@ class Detecting(Task):
         """Labelled windows from a step on."""
         config = self.config
         patch = config.model.patch_length
-        make = partial(labelled_batches, config.recipe, config.windows, patch, config.seed)
+        make = partial(
+            labelled_batches,
+            config.recipe,
+            config.windows,
+            patch,
+            config.seed,
+            stored=self._stored(),
+        )
         return ChunkStream(make, config.windows.steps_per_chunk, first_step)
 
+    def _stored(self) -> StoredBases | None:
+        """Series on disk to put anomalies into, if there are any."""
+        if self.config.corpus is None:
+            return None
+        lengths = (shape.length for shape in self.config.windows.shapes)
+        return StoredBases.of(self.config.corpus, lengths)
+
+    @property
+    def rests(self) -> bool:
+        """Whether channels have nothing to look at in some windows."""
+        return any(shape.channels == 1 for shape in self.config.windows.shapes)
+
+    def rows_per_batch(self) -> dict[str, int]:
+        """Rows by length and channels."""
+        windows = self.config.windows
+        return {
+            f"{shape.length} steps of {shape.channels} channel(s)": windows.n_rows(shape)
+            for shape in windows.shapes
+        }
+
     def loss(
-        self, network: DetectingNetwork, batch: LabelledWindowBatch
+        self, network: DetectingNetwork, batch: LabelledWindowBatch, mean: Mean = alone
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`detection_loss` with the run's weights."""
-        return detection_loss(network, batch, self.config.loss)
+        return detection_loss(network, batch, self.config.loss, mean)
 
     def validate(self, network: DetectingNetwork) -> Scores:
         """Ranking, recall by type and false alarms on held-out windows."""

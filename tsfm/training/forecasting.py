@@ -9,13 +9,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tsfm.datasets.ring import ring_device
 from tsfm.datasets.windows import WindowBatch
 from tsfm.models.network import ForecastingNetwork
 from tsfm.models.scaler import Scale
 from tsfm.training.config import PretrainConfig
 from tsfm.training.stored_validation import validate_stored
 from tsfm.training.stream import ChunkStream, CorpusStream, StoredStream
-from tsfm.training.task import Scores, Task
+from tsfm.training.task import Mean, Scores, Task, alone
 from tsfm.training.validation import validate
 
 
@@ -62,15 +63,32 @@ class Forecasting(Task):
     def batches(self, first_step: int) -> ChunkStream[WindowBatch]:
         """Windows of the corpus from a step on."""
         config = self.config
+        recipe, device = config.recipe, ring_device(config.recipe)
         if config.corpus is None:
-            return CorpusStream(config.recipe, config.seed, first_step)
-        return StoredStream(config.recipe, config.corpus, config.seed, first_step)
+            return CorpusStream(recipe, config.seed, first_step, device)
+        return StoredStream(recipe, config.corpus, config.seed, first_step, device)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it depends on the series which embeddings are used."""
+        return self.config.model.tokenizer.name != "fixed"
+
+    def rows_per_batch(self) -> dict[str, int]:
+        """Rows by context and horizon."""
+        recipe = self.config.recipe
+        return {
+            f"context {shape.context} and horizon {shape.horizon} (patches)": max(
+                1, recipe.tokens_per_step // (shape.context + shape.horizon)
+            )
+            for shape in recipe.shapes
+        }
 
     def loss(
-        self, network: ForecastingNetwork, batch: WindowBatch
+        self, network: ForecastingNetwork, batch: WindowBatch, mean: Mean = alone
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """`training_loss`, in one part."""
-        return training_loss(network, batch), {}
+        """`training_loss`, in one part; by the number of rows where shares are unequal."""
+        n_rows = torch.tensor(float(len(batch.values)), device=batch.values.device)
+        return training_loss(network, batch) * (n_rows / mean(n_rows)), {}
 
     def validate(self, network: ForecastingNetwork) -> Scores:
         """Scaled CRPS and coverage on held-out series of every family.

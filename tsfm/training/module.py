@@ -7,11 +7,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
+from tsfm.training.averaging import averaging
 from tsfm.training.config import OptimizerConfig, RunConfig
-from tsfm.training.task import task_of
+from tsfm.training.optimizers import build_optimizer
+from tsfm.training.processes import mean_over_processes, share_of
+from tsfm.training.task import alone, task_of
 
 
 def learning_rate_factor(
@@ -37,6 +40,11 @@ class PretrainModule(L.LightningModule):
         The run.
     decay_start, decay_steps
         Step at which a decay branch left the trunk and its length; None and 0 on the trunk.
+
+    Raises
+    ------
+    ValueError
+        If the decay is too short for the snapshots that are to be averaged.
     """
 
     def __init__(
@@ -48,19 +56,30 @@ class PretrainModule(L.LightningModule):
         self.decay_steps = decay_steps
         self.task = task_of(config)
         self.network = self.task.network()
-        average = get_ema_multi_avg_fn(config.optimizer.average)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=average)
+        fold_in = averaging(config.optimizer, decay_start, decay_steps)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=fold_in)
+        self.averaged.requires_grad_(False)
         if config.compile:
             compiled = torch.compile(self.network.answer, dynamic=True)
             self.network.answer = compiled
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """The rows of a batch that fall to this process."""
+        world_size = self.trainer.world_size
+        if world_size == 1:
+            return batch
+        return batch.rows(share_of(len(batch.values), self.global_rank, world_size))
+
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """Loss of one batch."""
+        """Loss of one batch, or of a share of it."""
+        together = self.trainer.world_size > 1
         if self.config.model.backbone.dropout:  # the same draws whether resumed or not
-            torch.manual_seed(1_000_003 * self.config.seed + self.global_step)
-        loss, parts = self.task.loss(self.network, batch)
-        self.log("loss", loss, prog_bar=True)
-        self.log_dict({f"loss/{name}": part for name, part in parts.items()})
+            draws = 1_000_003 * self.config.seed + self.global_step
+            torch.manual_seed(draws + 1_000_000_007 * self.global_rank)
+        mean = mean_over_processes if together else alone
+        loss, parts = self.task.loss(self.network, batch, mean)
+        self.log("loss", loss, prog_bar=True, sync_dist=together)
+        self.log_dict({f"loss/{name}": part for name, part in parts.items()}, sync_dist=together)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -82,24 +101,3 @@ class PretrainModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only, without those that say otherwise (A_log of Mamba).
-
-    Raises
-    ------
-    ValueError
-        If the optimiser is unknown.
-    """
-    free = {p for p in network.parameters() if p.ndim < 2 or hasattr(p, "_no_weight_decay")}
-    matrices = [p for p in network.parameters() if p not in free]
-    vectors = [p for p in network.parameters() if p in free]
-    if config.name == "adamw":
-        groups = [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        beta1, beta2 = config.betas
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(beta1, beta2))
-    raise ValueError(f"Unknown optimizer {config.name!r}; choose 'adamw'.")

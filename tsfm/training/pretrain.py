@@ -18,17 +18,16 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tsfm.models.hub import save_network
 from tsfm.training.config import RunConfig
 from tsfm.training.memory import keep_freed_memory
 from tsfm.training.module import PretrainModule
-from tsfm.training.record import check_same_run, read_record, write_record, write_scores
+from tsfm.training.precision import use_bf16
+from tsfm.training.processes import check_rows, check_settings, strategy_of
+from tsfm.training.record import check_same_run, read_record, write_record
+from tsfm.training.slices import DECAY, TRUNK, SliceCallback, averaged_network
 from tsfm.training.task import load_run, task_of
 
 logger = logging.getLogger(__name__)
-
-TRUNK = "trunk.ckpt"
-DECAY = "decay.ckpt"
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,8 @@ class RunResult:
         Wall-clock seconds of this slice.
     task
         What was learnt, "forecast" or "detect".
+    rank
+        Number of this process among those that trained; the first, 0, has written the files.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class RunResult:
     finished: bool
     seconds: float
     task: str = "forecast"
+    rank: int = 0
 
 
 def run(
@@ -107,134 +109,51 @@ def run(
         If a decay branch has no trunk to start from.
     ValueError
         If the run in `out` was begun with another configuration, or `initial` has another backbone
-        or head; the message names what differs.
+        or head, which the message names; or if the batches have too few rows for the processes.
     """
     started = time.monotonic()
     values = dict(overrides or {})
     if seed is not None:
         values["seed"] = seed
     config = config.replace(values) if isinstance(config, RunConfig) else load_run(config, values)
+    check_settings(config)
     config = config.pinned()
     check_compiler(config)
     out = Path(out)
     checkpoint, decay_start = _entry(out, resume, decay_steps)
     if checkpoint is not None:
-        check_same_run(config, out)
-    out.mkdir(parents=True, exist_ok=True)
-    if checkpoint is None:
+        check_same_run(config, out, decaying=checkpoint.name == DECAY)
+    last_step = config.max_steps if decay_start is None else decay_start + (decay_steps or 0)
+    first_step = _steps_in(checkpoint) if checkpoint else 0
+    name = DECAY if decay_steps else TRUNK
+    saver = SliceCallback(config, out, name, max_minutes, started, first_step)
+    trainer = _trainer(config, out, first_step, last_step, saver, progress)
+    check_rows(task_of(config).rows_per_batch(), trainer.world_size)
+    first = trainer.is_global_zero
+    if first:
+        out.mkdir(parents=True, exist_ok=True)
+    if first and checkpoint is None:
         write_record(out, config, 0, "trunk", None, 0)
     L.seed_everything(config.seed, verbose=False)
     keep_freed_memory()
-    if config.compile:
+    if config.compile and first:
         logger.info("compiling in the first steps: minutes on a busy CPU, within the time limit")
     module = PretrainModule(config, decay_start, decay_steps or 0)
     if initial is not None and checkpoint is None:
         _start_from(module, initial)
-    last_step = config.max_steps if decay_start is None else decay_start + (decay_steps or 0)
-    first_step = _steps_in(checkpoint) if checkpoint else 0
-    saver = SliceCallback(config, out, DECAY if decay_steps else TRUNK, max_minutes, started)
     if first_step < last_step:
-        _trainer(config, out, first_step, last_step, saver, progress).fit(
+        trainer.fit(
             module,
             DataLoader(module.task.batches(first_step), batch_size=None),
             ckpt_path=str(checkpoint) if checkpoint else None,
             weights_only=True,
         )
-    elif checkpoint:  # at its end already, but perhaps stopped before the model was written
+    elif checkpoint and first:  # at its end, but perhaps stopped before the model was written
         module.load_state_dict(_load(checkpoint)["state_dict"])
         saver.write_model(module, first_step)
     step = max(first_step, saver.step)
     seconds = time.monotonic() - started
-    return RunResult(out, step, step >= last_step, seconds, config.task)
-
-
-class SliceCallback(L.Callback):
-    """Saves state and model every few minutes, validates, and ends the slice on time.
-
-    Parameters
-    ----------
-    config
-        The run.
-    out
-        Its folder.
-    name
-        File name of the training state.
-    max_minutes
-        Length of the slice; None for no limit.
-    started
-        `time.monotonic()` at which the slice began.
-    """
-
-    def __init__(
-        self,
-        config: RunConfig,
-        out: Path,
-        name: str,
-        max_minutes: float | None,
-        started: float,
-    ) -> None:
-        self.config = config
-        self.out = out
-        self.name = name
-        self.deadline = None if max_minutes is None else started + 60 * max_minutes
-        self.saved_at = time.monotonic()
-        self.step = 0
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
-    ) -> None:
-        """Save, validate or stop when it is time."""
-        self.step = trainer.global_step
-        every = self.config.validate_every
-        if every and self.step % every == 0:
-            self._validate(trainer, pl_module)
-        now = time.monotonic()
-        if now - self.saved_at > 60 * self.config.checkpoint_minutes:
-            self._save(trainer, pl_module)
-        if self.deadline is not None and now > self.deadline:
-            trainer.should_stop = True
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save once more, so that nothing of the slice is lost."""
-        self._save(trainer, pl_module)
-
-    def _save(self, trainer: L.Trainer, module: Any) -> None:
-        """Write state and model, each whole or not at all."""
-        unfinished = self.out / (self.name + ".part")
-        trainer.save_checkpoint(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(self.out / self.name)
-        self.write_model(module, trainer.global_step)
-        self.saved_at = time.monotonic()
-
-    def write_model(self, module: PretrainModule, step: int) -> None:
-        """Write the averaged weights and the record of the run.
-
-        Parameters
-        ----------
-        module
-            The module at `step`.
-        step
-            Optimiser steps it has taken.
-        """
-        save_network(averaged_network(module), self.out)
-        branch = self.name.removesuffix(".ckpt")
-        write_record(self.out, self.config, step, branch, module.decay_start, module.decay_steps)
-
-    def _validate(self, trainer: L.Trainer, module: Any) -> None:
-        """Score the averaged network on held-out series and log the table."""
-        scores = task_of(self.config).validate(averaged_network(module).eval())
-        metrics = {f"validation/{name}": value for name, value in scores.metrics.items()}
-        for log in trainer.loggers:
-            log.log_metrics(metrics, step=trainer.global_step)
-        name = "validation.csv" if self.name == TRUNK else "validation_decay.csv"
-        write_scores(scores, self.out / name, trainer.global_step)
-
-
-def averaged_network(module: PretrainModule) -> Any:
-    """The network with the running average of the weights."""
-    return module.averaged.module
+    return RunResult(out, step, step >= last_step, seconds, config.task, trainer.global_rank)
 
 
 def _entry(out: Path, resume: bool, decay_steps: int | None) -> tuple[Path | None, int | None]:
@@ -322,7 +241,8 @@ def _trainer(
     progress: bool,
 ) -> L.Trainer:
     """A Lightning trainer that does nothing but step, log and call the saver."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # every slice has its own CSV: the logger would delete the rows of the slice before
     version = f"csv_{saver.name.removesuffix('.ckpt')}_{first_step:08d}"
     loggers: list[Any] = [CSVLogger(out, name="logs", version=version)]
@@ -337,7 +257,10 @@ def _trainer(
         precision="bf16-mixed" if use_bf16(config.precision) else "32-true",
         gradient_clip_val=config.optimizer.clip,
         accelerator="auto",
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=strategy_of(config, task_of(config).rests),
+        use_distributed_sampler=False,
         logger=loggers,
         callbacks=[saver, *bar],
         enable_progress_bar=progress,
@@ -363,21 +286,3 @@ def check_compiler(config: RunConfig) -> None:
             "compile: true needs a C++ compiler and none was found. Install one (g++), or train "
             "without it: --set compile=false."
         )
-
-
-def use_bf16(precision: str) -> bool:
-    """Whether a run multiplies in bf16.
-
-    Raises
-    ------
-    ValueError
-        If the precision is unknown.
-    """
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"precision must be 'auto', 'bf16' or 'fp32', got {precision!r}.")
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet
-    return bool(native and native())

@@ -16,8 +16,13 @@ _FREE_TO_CHANGE = {
     "validate_every",
     "log_every",
     "compile",  # same function, other rounding
+    "devices",  # as these three
+    "num_nodes",
+    "strategy",
 }
 """Settings that a resumed run may have otherwise than it began with."""
+_OF_DECAY_ALONE = {"optimizer.last_k", "optimizer.last_k_share"}
+"""Settings that each decay branch may have otherwise than the trunk it leaves."""
 
 
 def write_record(
@@ -59,8 +64,17 @@ def read_record(out: Path) -> dict[str, Any]:
     return record
 
 
-def check_same_run(config: RunConfig, out: Path) -> None:
+def check_same_run(config: RunConfig, out: Path, *, decaying: bool = False) -> None:
     """Refuse to go on with other data, another model or another schedule than a run began with.
+
+    Parameters
+    ----------
+    config
+        The run as it is to go on.
+    out
+        Its folder.
+    decaying
+        Whether it is a decay branch that goes on, and not the trunk or a new branch of it.
 
     Raises
     ------
@@ -73,13 +87,20 @@ def check_same_run(config: RunConfig, out: Path) -> None:
         raise ValueError(f"{out} holds a run of the task {task!r}, not {config.task!r}.")
     begun = _leaves(config.from_dict(recorded).to_dict())
     now = _leaves(config.to_dict())
-    for key in sorted({*begun, *now} - _FREE_TO_CHANGE):
+    free = _FREE_TO_CHANGE if decaying else _FREE_TO_CHANGE | _OF_DECAY_ALONE
+    for key in sorted({*begun, *now} - free):
         if begun.get(key) != now.get(key):
             raise ValueError(
                 f"{out} was begun with {key}={begun.get(key)!r}, now it is {now.get(key)!r}: "
                 "going on would not end like an uninterrupted run. Give the configuration, --seed "
                 "and --set that it began with, or start another from its model with --initial."
             )
+
+
+def same_everywhere(config: RunConfig) -> dict[str, Any]:
+    """Settings by dotted key that all processes of a run must have alike; folders may differ."""
+    leaves = _leaves(config.to_dict())
+    return {key: value for key, value in leaves.items() if key != "corpus.path"}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tsfm.datasets.corpus import held_out
 from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.windows import chunk_batches
 from tsfm.models.hub import save_scorer
 from tsfm.models.scaler import Scale
 from tsfm.tokenizers.scorer import EntropyScorer
-from tsfm.training.validation import held_out
 
 _WARMUP = 50
 _CLIP = 1.0

@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch.utils.data import IterableDataset
 
 from tsfm.datasets.recipes import Recipe
+from tsfm.datasets.ring import Ring
 from tsfm.datasets.stored.config import CorpusConfig
 from tsfm.datasets.stored.windows import StoredWindows, stored_batches
 from tsfm.datasets.windows import WindowBatch, chunk_batches
@@ -61,7 +62,8 @@ class CorpusStream(ChunkStream[WindowBatch]):
     def __init__(
         self, recipe: Recipe, seed: int, first_step: int = 0, device: str = "cpu"
     ) -> None:
-        make = partial(chunk_batches, recipe, seed, device=device)
+        ring = Ring(recipe, seed, device) if recipe.ring is not None else None
+        make = partial(chunk_batches, recipe, seed, device=device, ring=ring)
         super().__init__(make, recipe.steps_per_chunk, first_step)
 
 
@@ -97,5 +99,8 @@ class StoredStream(ChunkStream[WindowBatch]):
         first_step: int = 0,
         device: str = "cpu",
     ) -> None:
-        make = partial(stored_batches, StoredWindows.of(corpus), recipe, seed, device=device)
+        both = recipe.ring is not None and corpus.share < 1
+        ring = Ring(recipe, seed, device) if both else None
+        source = StoredWindows.of(corpus)
+        make = partial(stored_batches, source, recipe, seed, device=device, ring=ring)
         super().__init__(make, recipe.steps_per_chunk, first_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from torch.utils.data import IterableDataset
 
 from tsfm.training.config import PretrainConfig, RunConfig
 from tsfm.training.detect_config import PretrainDetectorConfig
+
+Mean = Callable[[Tensor], Tensor]
+"""Mean of a tensor over the processes of a run, each of which has a share of the batch's rows."""
+
+
+def alone(x: Tensor) -> Tensor:
+    """The mean over the one process there is."""
+    return x
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,24 @@ class Task(ABC):
     def batches(self, first_step: int) -> IterableDataset[Any]:
         """Endless batches from a step on; that of a step depends on seed and step alone."""
 
+    @property
     @abstractmethod
-    def loss(self, network: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch, a scalar, and parts of it to log; nothing in it is random."""
+    def rests(self) -> bool:
+        """Whether some steps do not use all parameters of the network."""
+
+    @abstractmethod
+    def rows_per_batch(self) -> dict[str, int]:
+        """Rows of the batches of each shape, by a description of the shape."""
+
+    @abstractmethod
+    def loss(
+        self, network: Any, batch: Any, mean: Mean = alone
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch, a scalar, and parts of it to log; nothing in it is random.
+
+        Where `batch` is the share of one of several processes, the `mean` of their losses is the
+        loss of the whole batch, and so is that of the parts.
+        """
 
     @abstractmethod
     def validate(self, network: Any) -> Scores:

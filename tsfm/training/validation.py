@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from tsfm.datasets.corpus import seeded
+from tsfm.datasets.corpus import held_out
 from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.synthetic import all_families
-from tsfm.datasets.synthetic.base import standardise
 from tsfm.models.network import ForecastingNetwork
 from tsfm.models.quantiles import pinball
 from tsfm.models.scaler import Scale
-
-_VALIDATION_SEED = 20_231_117
 
 
 @dataclass(frozen=True)
@@ -38,25 +33,6 @@ class FamilyScore:
     group: str
     loss: float
     coverage: float
-
-
-def held_out(
-    recipe: Recipe, n: int, length: int, device: str = "cpu"
-) -> Iterator[tuple[str, Tensor]]:
-    """Series of every family from a stream training never draws from.
-
-    Parameters
-    ----------
-    recipe
-        The corpus.
-    n, length
-        Series per family and their length.
-    device
-        Where to generate.
-    """
-    for index, name in enumerate(recipe.families):
-        rng = seeded(device, "validation", _VALIDATION_SEED, index)
-        yield name, standardise(all_families()[name].sample(n, length, rng).float())
 
 
 @torch.inference_mode()

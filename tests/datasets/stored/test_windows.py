@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tsfm.datasets.corpus import seeded
-from tsfm.datasets.recipes import MaskConfig, Recipe, WindowShape
+from tsfm.datasets.recipes import MaskConfig, Recipe, Stage, WindowShape
 from tsfm.datasets.stored import CorpusConfig, Series
 from tsfm.datasets.stored.layout import training_lengths
 from tsfm.datasets.stored.strata import stratify
@@ -50,6 +50,15 @@ def test_chunks_are_pure_in_seed_and_number(corpus, recipe, share):
         assert not same(
             batches[0], stored_batches(source(corpus, share=share), recipe, seed, chunk)[0]
         )
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_stages_change_the_windows_at_their_step(corpus, recipe, share):
+    staged = dataclasses.replace(recipe, curriculum=(Stage(17, (WindowShape(1, 1, 1.0),)),))
+    windows = source(corpus, share=share)
+    found = [b.hidden.shape[1] for i in (0, 1) for b in stored_batches(windows, staged, 1, i)]
+    assert set(found[:17]) == {2}
+    assert 2 not in found[17:]
 
 
 def test_shapes_and_contents(corpus, recipe):

@@ -2,7 +2,7 @@
 
 import torch
 
-from tsfm.datasets.synthetic import calendar, environment
+from tsfm.datasets.synthetic import calendar, environment, high_rate
 
 
 def _rng(seed: int = 0) -> torch.Generator:
@@ -62,3 +62,12 @@ def test_low_frequency_rows_carry_week_month_or_quarter_seasons() -> None:
     weekly, yearly = _acf(x, 7) > 0.4, (_acf(x, 12) > 0.4)
     assert weekly.float().mean() > 0.12
     assert yearly.float().mean() > 0.08
+
+
+def test_high_rates_show_cycles_of_the_clock_on_a_part_of_the_day() -> None:
+    x = high_rate.high_rate(400, 1440, _rng()).diff(dim=-1)
+    hour = torch.stack([_acf(x, lag) for lag in (30, 60, 120, 360)]).amax(0)
+    assert (hour > 0.3).float().mean() > 0.08
+    t = torch.arange(600.0).expand(50, -1)
+    cycle = high_rate._clock_cycle(_rng(), t, torch.full((50,), 60.0))
+    torch.testing.assert_close(cycle[:, :60], cycle[:, 60:120], atol=1e-3, rtol=1e-3)  # an hour

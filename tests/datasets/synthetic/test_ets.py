@@ -1,5 +1,6 @@
 """The FFT and recursive ETS forms agree with the textbook recursion."""
 
+import pytest
 import torch
 
 from tsfm.datasets.synthetic import ets
@@ -61,3 +62,49 @@ def test_multiplicative_rows_are_positive_and_bounded() -> None:
     x = ets.ets_multiplicative(256, 1024, _rng())
     assert (x > 0).all()
     assert (x.amax(-1) / x.median(-1).values).quantile(0.95) < 100
+
+
+@pytest.mark.parametrize("form", range(30), ids=lambda i: "".join(ets.FORMS[i]))
+def test_every_form_is_the_one_of_the_textbook(form: int) -> None:
+    """Tables 2.2 and 2.3 of Hyndman et al. (2008), state by state."""
+    error, trend, seasonal = ets.FORMS[form]
+    alpha, beta, gamma, phi = 0.3, 0.05, 0.1, 0.9 if trend.endswith("d") else 1.0
+    beta, gamma = beta * (trend != "N"), gamma * (seasonal != "N")
+    growing, times = trend.startswith("M"), seasonal == "M"
+    length, m = 40, 4
+    e = 0.05 * torch.randn(1, length, generator=_rng(form))
+    t = torch.arange(length)
+    start = torch.rand(1, m, generator=_rng(1)) * 0.4 + (0.8 if times else -0.2)
+    start = start * (seasonal != "N") + 0.0
+    b = (1.01 if growing else 0.01) if trend != "N" else (1.0 if growing else 0.0)
+    got = ets._recursion(
+        e,
+        start[:, t % m],
+        (t % m)[None],
+        torch.tensor([[alpha], [beta], [gamma], [phi]]),
+        torch.tensor([b]),
+        torch.tensor([times]),
+        torch.tensor([error == "M"]),
+        torch.tensor([growing]),
+    )
+    level, s = 1.0, start[0].tolist()
+    for k in range(length):
+        q = level * b**phi if growing else level + phi * b  # the level that is expected
+        mean = {"N": q, "A": q + s[k % m], "M": q * s[k % m]}[seasonal]
+        surprise = e[0, k].item() * (mean if error == "M" else 1.0)
+        assert got[0, k].item() == pytest.approx(mean + surprise, abs=1e-4)
+        pull = surprise / (s[k % m] if times else 1.0)
+        b = b**phi + beta * pull / level if growing else phi * b + beta * pull
+        s[k % m] += gamma * surprise / (q if times else 1.0)
+        level = q + alpha * pull
+
+
+def test_all_forms_are_drawn_and_stay_near_their_level() -> None:
+    assert len(set(ets.FORMS)) == 30
+    form = torch.arange(30)
+    assert ets._has(form, 1, "M", "Md").sum() == 12
+    assert ets._has(form, 2, "N").sum() == 10
+    x = ets.ets_forms(600, 1500, _rng())
+    assert x.abs().amax(-1).quantile(0.98) < 30
+    stuck = (x.diff(dim=-1).abs() < 1e-9).float().mean(-1)
+    assert (stuck > 0.1).float().mean() < 0.02  # few rows run into the bounds

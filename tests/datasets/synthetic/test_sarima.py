@@ -43,3 +43,14 @@ def test_observation_layer_mixes_counts_positive_and_plain_rows() -> None:
     positive = (x >= 0).all(-1)
     assert counts.float().mean() == pytest.approx(0.15, abs=0.07)
     assert positive.float().mean() == pytest.approx(0.45, abs=0.1)
+
+
+def test_fractional_orders_reach_from_short_memory_to_walks() -> None:
+    x = sarima.fractional_sarima(600, 2048, _rng())
+    c = x - x.mean(-1, keepdim=True)
+    power = torch.fft.rfft(c * torch.hann_window(2048)).abs().square()
+    slope = torch.log2(power[:, 4:16].mean(-1) / power[:, 64:256].mean(-1).clamp_min(1e-9)) / 4
+    assert slope.quantile(0.1) < 0.5  # spectra from almost flat
+    assert slope.quantile(0.9) > 1.5  # to that of a walk
+    counts = (x == x.round()).all(-1) & (x >= 0).all(-1)
+    assert 0.25 < counts.float().mean() < 0.5  # a quarter, and those of `observe`

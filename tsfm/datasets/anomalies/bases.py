@@ -36,6 +36,8 @@ class Bases:
         [n] row in `waves`, -1 for series that are no waves.
     waves
         Parameters of the waves, in units of `x`.
+    known
+        [n, L] bool, steps that have a value of their own; None for all.
     """
 
     x: Tensor
@@ -44,6 +46,7 @@ class Bases:
     lag: Tensor
     wave: Tensor
     waves: Waves
+    known: Tensor | None = None
 
     def rows(self, index: Tensor) -> Bases:
         """Some of the series."""
@@ -54,6 +57,7 @@ class Bases:
             period=self.period[index],
             lag=self.lag[index],
             wave=self.wave[index],
+            known=None if self.known is None else self.known[index],
         )
 
 

@@ -39,7 +39,8 @@ class LabelledBatch:
     Parameters
     ----------
     values
-        [B, C, L] float32 with anomalies; NaN only where the recipe asks for missing values.
+        [B, C, L] float32 with anomalies; NaN only where the recipe asks for missing values, or
+        where bases have none (there in all three).
     clean
         [B, C, L] float32, the twin without any anomaly; mean 0 and standard deviation 1.
     expected
@@ -70,7 +71,12 @@ class LabelledBatch:
 
 
 def anomaly_batch(
-    recipe: AnomalyRecipe, n: int, n_channels: int, length: int, rng: torch.Generator
+    recipe: AnomalyRecipe,
+    n: int,
+    n_channels: int,
+    length: int,
+    rng: torch.Generator,
+    bases: Bases | None = None,
 ) -> LabelledBatch:
     """Draw labelled samples.
 
@@ -82,11 +88,14 @@ def anomaly_batch(
         Number of samples, channels each, and steps.
     rng
         Source of every draw; its device is where the batch is built.
+    bases
+        The `n * n_channels` normal series of so many steps to put anomalies into; drawn from the
+        recipe by default. Those of a sample of several channels are mixed, as drawn ones are.
 
     Raises
     ------
     ValueError
-        If there is no sample or channel, or fewer than 64 steps.
+        If there is no sample or channel, fewer than 64 steps, or bases of another shape.
 
     Examples
     --------
@@ -100,13 +109,32 @@ def anomaly_batch(
             f"anomaly_batch needs n >= 1, n_channels >= 1 and length >= {SHORTEST}, "
             f"not {n}, {n_channels} and {length}"
         )
-    bases = draw_bases(recipe, n * n_channels, length, rng)
+    if bases is None:
+        bases = draw_bases(recipe, n * n_channels, length, rng)
+    elif bases.x.shape != (n * n_channels, length):
+        raise ValueError(
+            f"anomaly_batch needs bases of shape {(n * n_channels, length)}, "
+            f"not {tuple(bases.x.shape)}"
+        )
     touched = ~bernoulli(rng, recipe.clean, n)
     if n_channels == 1:
         batch = _univariate(recipe, bases, touched, rng)
     else:
         batch = _multivariate(recipe, bases, touched, n_channels, rng)
+    if bases.known is not None:
+        batch = _where(bases.known.view(batch.values.shape), batch)
+    if n_channels > 1:
+        order = uniform(rng, 0, 1, n, n_channels).argsort(-1)  # causes need not come first
+        batch = batch_channels(batch, order)
     return _with_gaps(batch, recipe.missing, rng)
+
+
+def _where(known: Tensor, batch: LabelledBatch) -> LabelledBatch:
+    """Nothing is known of the other steps, [B, C, L]; labels stay."""
+    values, clean, expected = (
+        torch.where(known, x, torch.nan) for x in (batch.values, batch.clean, batch.expected)
+    )
+    return LabelledBatch(values, clean, expected, batch.labels, batch.kind)
 
 
 def _blank(clean: Tensor) -> LabelledBatch:
@@ -161,8 +189,7 @@ def _multivariate(
         _fill(batch, (at[sample], channel), part)
     if recipe.commands:
         _switch(batch, command_places(n, n_channels, recipe.commands, rng), rng)
-    order = uniform(rng, 0, 1, n, n_channels).argsort(-1)  # causes need not come first
-    return batch_channels(batch, order)
+    return batch
 
 
 def _switch(batch: LabelledBatch, places: Tensor, rng: torch.Generator) -> None:

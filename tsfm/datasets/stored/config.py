@@ -35,7 +35,8 @@ class CorpusConfig:
     flip: float = 0.2
     """Share of the windows that are turned upside down."""
     missing: float = 0.1
-    """Share of the windows that lose more values than they lack."""
+    """Share of a forecaster's windows that lose more values than they lack; those of a detector
+    lose them by its `windows.missing`."""
     fingerprint: str = ""
     """Contents of corpus and strata; filled in when a run begins, checked when it goes on."""
 

@@ -16,10 +16,17 @@ from torch import Tensor
 from tsfm.datasets.augment import AugmentConfig, augment_series, drop_values
 from tsfm.datasets.corpus import seeded
 from tsfm.datasets.recipes import Recipe, WindowShape
+from tsfm.datasets.ring import Ring
 from tsfm.datasets.stored.config import CorpusConfig
 from tsfm.datasets.stored.corpus import Corpus
 from tsfm.datasets.stored.layout import STRATA_FILE, Float64, Int64, training_lengths
-from tsfm.datasets.windows import WindowBatch, chunk_batches, hidden_patches, shorten_contexts
+from tsfm.datasets.windows import (
+    WindowBatch,
+    chunk_batches,
+    chunk_shapes,
+    hidden_patches,
+    shorten_contexts,
+)
 
 _LEAST = 8
 """Observed values that a window should have, and two of them before the forecast."""
@@ -98,7 +105,7 @@ class StoredWindows:
             values[rows] = self._windows(len(rows), context, horizon, rng)
         for begin in range(0, n, _ROWS_AT_ONCE):  # float64 for some rows at a time
             part = slice(begin, begin + _ROWS_AT_ONCE)
-            values[part] = _standardised(values[part])
+            values[part] = standardised_rows(values[part])
         return torch.from_numpy(values)
 
     def _windows(
@@ -130,8 +137,15 @@ def origins(lengths: Int64, context: int, horizon: int) -> tuple[Int64, Int64]:
     return first, np.maximum(first, last)
 
 
-def series_weights(corpus: Corpus, config: CorpusConfig) -> Float64:
+def series_weights(corpus: Corpus, config: CorpusConfig, least: int = 2) -> Float64:
     """Chance of every series, not normalised; 0 for those with nothing to learn from.
+
+    Parameters
+    ----------
+    corpus, config
+        The corpus, and how to draw.
+    least
+        Steps of the training part that a series needs.
 
     Raises
     ------
@@ -144,7 +158,7 @@ def series_weights(corpus: Corpus, config: CorpusConfig) -> Float64:
     begin = 0
     for lengths, missing in corpus.batches("length", "missing"):
         end = training_lengths(lengths, config.validation_share)
-        usable = (end >= 2) & (end * (1 - missing) >= 2)
+        usable = (end >= least) & (end * (1 - missing) >= 2)
         part = np.where(usable, end.astype(np.float64) ** config.length_power, 0.0)
         if strata is not None and chances is not None:
             part *= chances[next(strata)[0]]
@@ -152,14 +166,19 @@ def series_weights(corpus: Corpus, config: CorpusConfig) -> Float64:
         begin += len(part)
     if not weights.any():
         raise ValueError(
-            f"No series of {corpus.path} can be trained on: all are shorter than 3 steps, hold no "
-            "values, or are in strata of weight 0."
+            f"No series of {corpus.path} can be trained on: all have fewer than {least} steps "
+            "before those for validation, hold no values, or are in strata of weight 0."
         )
     return weights
 
 
 def stored_batches(
-    source: StoredWindows, recipe: Recipe, seed: int, chunk: int, device: str = "cpu"
+    source: StoredWindows,
+    recipe: Recipe,
+    seed: int,
+    chunk: int,
+    device: str = "cpu",
+    ring: Ring | None = None,
 ) -> list[WindowBatch]:
     """The `recipe.steps_per_chunk` batches of one chunk, mixed by `source.config.share`.
 
@@ -178,17 +197,18 @@ def stored_batches(
         Number of the chunk, from 0.
     device
         Where to generate the synthetic part, and where the batches are.
+    ring
+        The ring of the chunk before, as in `chunk_batches`.
     """
     rng = seeded("cpu", "windows", seed, chunk, 1)  # of the stored part
     share = source.config.share
     if share < 1:
         tokens = max(1, round(recipe.tokens_per_step * (1 - share)))
-        synthetic = chunk_batches(replace(recipe, tokens_per_step=tokens), seed, chunk, device)
+        part = replace(recipe, tokens_per_step=tokens)
+        synthetic = chunk_batches(part, seed, chunk, device, ring)
         steps = [_shape_of(batch, recipe) for batch in synthetic]
     else:
-        weights = torch.tensor([shape.weight for shape in recipe.windows])
-        draws = torch.multinomial(weights, recipe.steps_per_chunk, True, generator=rng)
-        synthetic, steps = [], [recipe.windows[i] for i in draws.tolist()]
+        synthetic, steps = [], chunk_shapes(recipe, chunk, rng)
     parts: dict[tuple[int, int], Iterator[WindowBatch]] = {}
     for shape in dict.fromkeys((step.context, step.horizon) for step in steps):
         sizes = [
@@ -231,14 +251,14 @@ def _batches(
     """Batches of one shape with so many rows each."""
     context, horizon = (n * recipe.patch_length for n in (shape.context, shape.horizon))
     values = source.draw(sum(sizes), context, horizon, rng)
-    values = _augmented(values, source.config, rng)
+    values = augmented(values, source.config, rng)
     values = shorten_contexts(values, context, recipe.mask, rng)
     hidden = hidden_patches(len(values), shape, recipe.mask, rng)
     pairs = zip(values.split(sizes), hidden.split(sizes), strict=True)
     return iter([WindowBatch(v, horizon, h) for v, h in pairs])
 
 
-def _augmented(values: Tensor, config: CorpusConfig, rng: torch.Generator) -> Tensor:
+def augmented(values: Tensor, config: CorpusConfig, rng: torch.Generator) -> Tensor:
     """Mixtures of complete rows, mirror images of any, and more missing values."""
     complete = torch.isfinite(values).all(1).nonzero()[:, 0]
     if config.mixup and len(complete) > 1:
@@ -250,7 +270,7 @@ def _augmented(values: Tensor, config: CorpusConfig, rng: torch.Generator) -> Te
     return drop_values(values, rng, replace(_QUIET, missing=config.missing, max_missing=0.4))
 
 
-def _standardised(
+def standardised_rows(
     rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Rows of mean 0 and variance 1 by their observed values; constant ones become 0."""

@@ -14,6 +14,7 @@ _MODULES = (
     "sarima",
     "gp",
     "sde",
+    "epidemics",
     "ops",
     "shapes",
     "causal",

@@ -4,7 +4,8 @@ What they imitate: electricity load, transformer loads, server metrics, road and
 traffic, taxi demand, retail sales, hospital counts. The pieces are a daily profile, a weekday
 pattern that mixes a second profile and levels, holidays, day-to-day amplitude, profile drift,
 annual modulation, a wandering level and coloured noise, joined additively, multiplicatively or
-through an exponential link. Weather-like families live in `environment`.
+through an exponential link. Weather-like families live in `environment`, parts of a day in
+`high_rate`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsfm.datasets.synthetic import environment
+from tsfm.datasets.synthetic import environment, high_rate
 from tsfm.datasets.synthetic.base import (
     Family,
     bernoulli,
@@ -321,4 +322,5 @@ FAMILIES: tuple[Family, ...] = (
         "week, month and year effects on slow series",
     ),
     *environment.FAMILIES,
+    *high_rate.FAMILIES,
 )

@@ -1,6 +1,7 @@
-"""Temporal causal graphs: random DAGs of lagged, partly nonlinear mechanisms (CauKer, TCM).
+"""Temporal causal graphs: random mechanisms, lagged and partly nonlinear (CauKer, TCM).
 
-One node of each graph is observed.
+Directed acyclic graphs whose roots are processes of their own or series of the other groups, and
+graphs with feedback, rolled out step by step. One node of each graph is observed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tsfm.datasets.synthetic.base import Family, choice, log_uniform, normal, time_index, uniform
+from tsfm.datasets.synthetic import calendar, ets, gp, ops, sarima, sde, shapes, trend_season
+from tsfm.datasets.synthetic.base import (
+    Family,
+    bernoulli,
+    choice,
+    log_uniform,
+    normal,
+    randint,
+    time_index,
+    uniform,
+)
 from tsfm.datasets.synthetic.processes import (
     ar1,
     draw_periods,
@@ -164,6 +175,123 @@ def feedback_pair(n: int, length: int, rng: torch.Generator) -> Tensor:
     return x + torch.where(uniform(rng, 0, 1, n, 1) < 0.4, season, torch.zeros_like(season))
 
 
+_BORROWED = (
+    calendar.daily_profile,
+    calendar.weekly_profile,
+    trend_season.multi_season,
+    ets.ets_additive,
+    sarima.sarima,
+    gp.kernel_synth,
+    sde.local_level,
+    ops.counts,
+    shapes.waves,
+)
+"""Cheap families of the other groups that drive a graph."""
+
+
+def _borrowed(rng: torch.Generator, n: int, length: int) -> Tensor:
+    """Series of one other family, unit sd, without extremes."""
+    family = _BORROWED[int(randint(rng, 0, len(_BORROWED), 1))]
+    return unit_scale(family(n, length, rng)).clamp(-8, 8)
+
+
+def exogenous_graph(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """One node of a causal graph of 3-8 nodes whose two roots are series of the other groups.
+
+    1-3 parents per node, lags 0-48, the ten activations of CauKer; on a third of the rows the
+    second root is one of this module's own processes.
+    Source: the structural causal models of CauKer, with the roots that chronos-2-synth uses.
+    """
+    span = length + 2 * MAX_LAG
+    first, second = _borrowed(rng, n, span), _borrowed(rng, n, span)
+    own = bernoulli(rng, 0.33, n, 1)
+    nodes = torch.stack([first, torch.where(own, _root(rng, n, span), second)], 1)
+    mixed_lags = uniform(rng, 0.2, 1.0, n, 1)
+    observed = randint(rng, 2, 8, n)  # the last node of a graph of 3-8
+    for _ in range(int(observed.max()) - 1):
+        nodes = torch.cat([nodes, _mechanism(rng, nodes, mixed_lags)[:, None]], 1)
+    x = nodes[torch.arange(n, device=rng.device), observed, -length:]
+    still = x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True) < 1e-3
+    return torch.where(still, first[:, -length:] + normal(rng, n, length) * 0.1, x)
+
+
+_FEEDBACK_NODES = 8
+_SHORTEST_LAGS = (4, 6, 8, 12, 24)
+_KINDS = 5  # linear, rectified, tanh, sine, bell
+_BOUNDED_KINDS = 3  # the last of them
+
+
+def _bent(v: Tensor, kind: Tensor, frequency: Tensor) -> Tensor:
+    """Activation of every node without a branch; `kind` [n, k, 1, _KINDS] holds ones and zeros."""
+    linear, rectified, tanh, sine, bell = kind.unbind(-1)
+    bent = linear * v + rectified * F.relu(v) + tanh * torch.tanh(v)
+    return bent + sine * torch.sin(frequency * v) + bell * torch.exp(-v * v)
+
+
+def roll_out(
+    driven: Tensor, parent: Tensor, weight: Tensor, lag: Tensor, kind: Tensor, frequency: Tensor
+) -> Tensor:
+    """Nodes that drive one another with a delay: `x_j[t] = f_j(sum w x_p[t - lag]) + u_j[t]`.
+
+    No effect is faster than the smallest lag, so that as many steps are made at a time. The first
+    `MAX_LAG` steps are the inputs alone.
+
+    Parameters
+    ----------
+    driven
+        Inputs u, [n, k, length].
+    parent, weight, lag
+        [n, k, p]: number, effect and delay of the parents of every node.
+    kind, frequency
+        [n, k, 1, _KINDS] and [n, k, 1], see `_bent`.
+    """
+    n, _, length = driven.shape
+    block, x = int(lag.min()), driven.clone()
+    flat = x.view(n, -1)  # the same memory
+    base = (parent * length - lag)[..., None] + torch.arange(block, device=x.device)
+    for start in range(MAX_LAG, length, block):
+        stop = min(start + block, length)
+        here = (base + start)[..., : stop - start]
+        causes = flat.gather(1, here.reshape(n, -1)).view(here.shape)  # [n, k, p, block]
+        total = (causes * weight[..., None]).sum(2)
+        effect = _bent(total, kind, frequency)
+        x[:, :, start:stop] = (x[:, :, start:stop] + effect).clamp_(-20.0, 20.0)
+    return x
+
+
+def feedback_graph(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """One node of a temporal causal model of 3-8 nodes with feedback, rolled out in time.
+
+    1-3 parents per node, itself and later nodes included; lags from 4-24 (one number per call)
+    to 48; effects that add up to .3-.95 (linear and rectified nodes) or .3-3 (bounded ones, which
+    may oscillate or be chaotic); autoregressive noise at every node (coefficient -.2 to .997),
+    seasons, regimes or impulses at three.
+    Source: the temporal causal models of chronos-2-synth; its ranges were not published.
+    """
+    span, k = length + 2 * MAX_LAG, _FEEDBACK_NODES
+    noise = ar1(rng, 1 - log_uniform(rng, 0.003, 1.2, n * k, 1), span).view(n, k, span)
+    driven = noise * log_uniform(rng, 0.02, 0.6, n, k, 1)
+    for node in range(3):
+        driven[:, node] += _root(rng, n, span) * uniform(rng, 0.0, 2.0, n, 1)
+    count = randint(rng, 3, k + 1, n, 1, 1)
+    parent = torch.floor(uniform(rng, 0, 1, n, k, MAX_PARENTS) * count).long()
+    shortest = float(choice(rng, _SHORTEST_LAGS, 1))
+    lag = log_uniform(rng, shortest, MAX_LAG + 0.99, n, k, MAX_PARENTS).long()
+    weight = normal(rng, n, k, MAX_PARENTS)
+    used = torch.arange(MAX_PARENTS, device=rng.device) < randint(rng, 1, MAX_PARENTS + 1, n, k, 1)
+    weight = weight * used
+    which = randint(rng, 0, _KINDS, n, k)
+    bounded = (which >= _KINDS - _BOUNDED_KINDS)[..., None]
+    size = torch.where(
+        bounded, log_uniform(rng, 0.3, 3.0, n, k, 1), uniform(rng, 0.3, 0.95, n, k, 1)
+    )
+    weight = weight * size / weight.abs().sum(-1, keepdim=True).clamp_min(1e-6)
+    kind = F.one_hot(which, _KINDS).float()[:, :, None]
+    x = roll_out(driven, parent, weight, lag, kind, log_uniform(rng, 0.5, 3.0, n, k, 1))
+    out = torch.floor(uniform(rng, 0, 1, n) * count[:, 0, 0]).long()
+    return unit_scale(x[torch.arange(n, device=rng.device), out, -length:])
+
+
 FAMILIES = (
     Family(
         "causal_graph",
@@ -176,5 +304,17 @@ FAMILIES = (
         "causal",
         feedback_pair,
         "cointegrated and lead-lag pairs, spreads and ratios",
+    ),
+    Family(
+        "exogenous_graph",
+        "causal",
+        exogenous_graph,
+        "one node of a causal graph driven by series of the other groups",
+    ),
+    Family(
+        "feedback_graph",
+        "causal",
+        feedback_graph,
+        "one node of a temporal causal model with feedback",
     ),
 )

@@ -17,6 +17,7 @@ from tsfm.datasets.synthetic.base import (
     choice,
     log_uniform,
     normal,
+    randint,
     time_index,
     uniform,
 )
@@ -180,6 +181,7 @@ def _recursion(
     slope: Tensor,
     times: Tensor,
     relative: Tensor,
+    growing: Tensor | None = None,
 ) -> Tensor:
     """Run level, trend and season side by side for all rows.
 
@@ -193,6 +195,9 @@ def _recursion(
     slope, times, relative
         `[n]`: initial trend, whether the season multiplies, whether errors are relative to the
         forecast.
+    growing
+        `[n]`: whether the trend multiplies, and `slope` is the initial growth factor; such levels
+        stay positive. None: none does.
     """
     alpha, beta, gamma, phi = gains
     n, length = errors.shape
@@ -208,17 +213,72 @@ def _recursion(
         s = state.take(index[k])
         damped = phi * trend
         base = (level + damped).clamp_(-50.0, 50.0)
+        if growing is not None:
+            damped = torch.where(growing, trend.clamp_min(0.5) ** phi, damped)
+            base = torch.where(growing, (level * damped).clamp(0.02, 50.0), base)
         factor = torch.where(times, s, one)
         mean = torch.addcmul(torch.where(times, zero, s), base, factor)
         error = torch.where(relative, mean * e[k], e[k])
         out[k] = mean + error
         pulled = error / factor
-        level = torch.addcmul(base, alpha, pulled)
-        trend = torch.addcmul(damped, beta, pulled)
+        if growing is not None:
+            pull = torch.where(growing, pulled / level.clamp_min(0.02), pulled)
+            level, trend = torch.addcmul(base, alpha, pulled), torch.addcmul(damped, beta, pull)
+        else:
+            level = torch.addcmul(base, alpha, pulled)
+            trend = torch.addcmul(damped, beta, pulled)
         safe = torch.where(times, base.abs().clamp_min(0.2), one)
         new = torch.addcdiv(s, gamma * error, safe)
         state.put_(index[k], torch.where(times, new.clamp(0.05, 20.0), new.clamp(-50.0, 50.0)))
     return out.T
+
+
+FORMS = tuple(
+    (error, trend, season)
+    for error in ("A", "M")
+    for trend in ("N", "A", "Ad", "M", "Md")
+    for season in ("N", "A", "M")
+)
+"""Error, trend and season of the 30 forms in the taxonomy of Hyndman et al. (2008)."""
+
+
+def _has(form: Tensor, place: int, *kinds: str) -> Tensor:
+    """Which of the forms `[n]` have one of `kinds` at a place (error, trend, season)."""
+    table = torch.tensor([f[place] in kinds for f in FORMS], device=form.device)
+    return table[form]
+
+
+def ets_forms(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """All 30 forms alike: error A/M, trend N/A/Ad/M/Md, season N/A/M, by recursion.
+
+    Level starts at 1; seasons of .05-.9 of it; errors of sd .003-.3, less on long rows; initial
+    trends and growth of at most 3.6 over the row, a third of that where they are damped (.8-.998);
+    gains as in the other families of this module.
+    Source: Hyndman, Koehler, Ord, Snyder (2008), tables 2.2 and 2.3.
+    """
+    form = randint(rng, 0, len(FORMS), n)
+    trended, growing = ~_has(form, 1, "N"), _has(form, 1, "M", "Md")
+    times, seasonal = _has(form, 2, "M"), ~_has(form, 2, "N")
+    t = time_index(length, rng)
+    alpha, beta, gamma, phi = (p.squeeze(1) for p in _smoothing(rng, n, length))
+    damped = _has(form, 1, "Ad", "Md")
+    phi = torch.where(damped, 1 - log_uniform(rng, 0.002, 0.2, n), 1.0)
+    sigma = log_uniform(rng, 0.003, 0.3, n)
+    sigma = torch.minimum(sigma, 0.8 / (length**0.5 * alpha.clamp_min(0.01)))
+    beta = torch.minimum(0.3 * beta, 1.2 / (sigma * length**1.5)) * trended
+    span = torch.where(phi < 1, 1 / (1 - phi).clamp_min(1e-3), 1.0 * length).clamp_max(length)
+    rise = normal(rng, n).clamp(-3, 3) * uniform(rng, 0.0, 1.2, n) * torch.where(damped, 0.3, 1)
+    slope = rise / span * trended
+    slope = torch.where(growing, torch.exp(slope), slope)
+    m = _season_lengths(rng, n, length).clamp(max=length)
+    depth = log_uniform(rng, 0.05, 0.9, n, 1) * seasonal[:, None]
+    season = _initial_season(rng, n, t, m) * depth
+    season = torch.where(times[:, None], (1 + 0.45 * season).clamp_min(0.05), season)
+    errors = _innovations(rng, n, length) * sigma[:, None]
+    gains = torch.stack([alpha, beta, gamma * seasonal, phi])
+    slots = t.long() % m.long()
+    relative = _has(form, 0, "M")
+    return finish(_recursion(errors, season, slots, gains, slope, times, relative, growing))
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -227,4 +287,5 @@ FAMILIES: tuple[Family, ...] = (
         "ets_multiplicative", "ets", ets_multiplicative, "ETS(M, N/M/Md, N/M) in log components"
     ),
     Family("ets_mixed", "ets", ets_mixed, "ETS with mixed error and season forms by recursion"),
+    Family("ets_forms", "ets", ets_forms, "all 30 forms of ETS alike, by recursion"),
 )

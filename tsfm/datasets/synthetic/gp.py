@@ -22,6 +22,7 @@ from tsfm.datasets.synthetic.processes import (
     split_rows,
     unit_scale,
 )
+from tsfm.datasets.synthetic.signals import fft_size, spectral_noise
 
 MAX_KERNELS = 4
 FEATURES = 48
@@ -173,6 +174,46 @@ def changepoint_gp(n: int, length: int, rng: torch.Generator) -> Tensor:
     return first * (1 - gate) + second * gate
 
 
+def _bell(offset: Tensor, peaked: Tensor) -> Tensor:
+    """Gaussian bells, or Lorentzian ones where `peaked`, at `offset` in widths."""
+    square = offset.square()
+    return torch.where(peaked, 1 / (1 + square), torch.exp(-0.5 * square))
+
+
+def spectral_mixture(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """Spectral-mixture kernels: 1-5 bells anywhere in the spectrum, with trend and noise.
+
+    Centres 0 (a smooth or rough path; a quarter of the bells) or 1 / P with P log-U(4, L / 2),
+    on a third of the rows harmonics of the first; widths log-U(1 / 4L, .03) cycles per step; a
+    third of the rows have Lorentzian bells, the exponential (Matern 1/2) counterpart. Two draws
+    are blended at a change point on a fifth of the rows.
+    Source: Wilson and Adams (2013), "Gaussian process kernels for pattern discovery".
+    """
+    bins = fft_size(length) // 2 + 1
+    at = torch.arange(bins, device=rng.device) * (0.5 / (bins - 1))  # cycles per step
+    peaked = uniform(rng, 0, 1, n, 1) < 0.33
+    count = choice(rng, range(1, 6), n, 1)
+    first = 1 / draw_periods(rng, n, length, 0.3)[:, None]
+    related = uniform(rng, 0, 1, n, 1) < 0.33
+    spectrum = torch.zeros(n, bins, device=rng.device)
+    for k in range(5):
+        free = 1 / draw_periods(rng, n, length, 0.2)[:, None]
+        centre = torch.where(related, (first * (k + 1)).clamp_max(0.5), free)
+        centre = torch.where(uniform(rng, 0, 1, n, 1) < 0.25, 0.0, centre)
+        width = log_uniform(rng, 0.25 / length, 0.03, n, 1)
+        bell = _bell((at - centre) / width, peaked)
+        weight = log_uniform(rng, 0.05, 1.0, n, 1) * (count > k)
+        spectrum = spectrum + bell * (weight / bell.mean(-1, keepdim=True).clamp_min(1e-9))
+    x = unit_scale(spectral_noise(rng, spectrum, length))
+    other = unit_scale(spectral_noise(rng, spectrum.flip(0), length))
+    centre = uniform(rng, 0.15, 0.85, n, 1) * length
+    steepness = log_uniform(rng, 0.005, 0.2, n, 1) * length
+    gate = torch.sigmoid((time_index(length, rng) - centre) / steepness)
+    x = torch.where(uniform(rng, 0, 1, n, 1) < 0.2, torch.lerp(x, other, gate), x)
+    x = x + _trend(rng, n, length) * _some(rng, n, 0.3, 0.1, 3.0)
+    return x + normal(rng, n, length) * _some(rng, n, 0.5, 0.01, 0.5)
+
+
 FAMILIES = (
     Family(
         "kernel_synth",
@@ -187,4 +228,10 @@ FAMILIES = (
         "strictly periodic Gaussian processes with trend, envelope and noise",
     ),
     Family("changepoint_gp", "gp", changepoint_gp, "sigmoid blend of two Gaussian processes"),
+    Family(
+        "spectral_mixture",
+        "gp",
+        spectral_mixture,
+        "Gaussian processes with 1-5 bells in the spectrum, some with a change point",
+    ),
 )

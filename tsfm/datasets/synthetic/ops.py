@@ -299,6 +299,39 @@ def flow_and_rain(n: int, length: int, rng: torch.Generator) -> Tensor:
     )
 
 
+def _backlog(surplus: Tensor) -> Tensor:
+    """What is left of a surplus per step: `w[t] = max(0, w[t-1] + surplus[t])`, rows [n, L]."""
+    walk = torch.cumsum(surplus, -1)
+    return walk - torch.cummin(walk, -1).values.clamp_max(0)
+
+
+def queues(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """Backlog, waiting time, throughput or use of a server with limited capacity.
+
+    Work arrives with a daily shape, bursts and noise; capacity is 1.01-2 times its mean, halved
+    or lost in spells on a third of the rows. The backlog is a reflected random walk.
+    Source: Lindley (1952), "The theory of queues with a single server".
+    """
+    load = activity(rng, n, length)
+    work = torch.exp((load * uniform(rng, 0.2, 1.0, n, 1)).clamp(-4, 4))
+    work = work * (1 + or_zero(rng, _bursts(rng, n, length), 0.4))
+    work = work * torch.exp(log_uniform(rng, 0.03, 1.0, n, 1) * normal(rng, n, length))
+    work = work / work.mean(-1, keepdim=True)
+    spells = segment_ids(
+        rng, log_uniform(rng, 0.05, 1.0, n, 1) * length, length, log_uniform(rng, 2, 60, n, 1)
+    )
+    weak = (spells % 2 == 1) & bernoulli(rng, 0.33, n, 1)
+    capacity = log_uniform(rng, 1.01, 2.0, n, 1) * torch.where(weak, uniform(rng, 0, 0.6, n, 1), 1)
+    backlog = _backlog(work - capacity)
+    before = torch.cat([torch.zeros_like(backlog[:, :1]), backlog[:, :-1]], -1)
+    done = (before + work - backlog).clamp_min(0)
+    used = (done / capacity.clamp_min(1e-3)).clamp(0, 1)
+    jitter = torch.exp(0.05 * normal(rng, n, length))
+    x = pick(rng, [backlog, (0.1 + backlog) * jitter, done, 100 * used], [3, 3, 2.5, 1.5])
+    still = x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True) < 1e-5
+    return torch.where(still, work, x)  # a queue that never builds up, a server always in use
+
+
 FAMILIES = (
     Family(
         "counts", "ops", counts, "Poisson and negative-binomial counts with profile and bursts"
@@ -322,4 +355,5 @@ FAMILIES = (
         flow_and_rain,
         "river flow as shot noise, snow season, zero-inflated rain",
     ),
+    Family("queues", "ops", queues, "backlog, waiting time, throughput and use of a server"),
 )

@@ -27,6 +27,7 @@ from tsfm.datasets.synthetic.signals import (
     fft_size,
     finish,
     lookup,
+    poisson_like,
     random_table,
     rms,
     tailed,
@@ -191,6 +192,44 @@ def two_scale(n: int, length: int, rng: torch.Generator) -> Tensor:
     return finish(observe(rng, unit_rows(unit_rows(total) + noise)))
 
 
+def fractional_sarima(n: int, length: int, rng: torch.Generator) -> Tensor:
+    """(1-B)^d (1-B^s)^D of any real order under an observation layer of counts, gamma or logs.
+
+    p up to 10 and q up to 3, poles and zeros area-uniform in a disc of radius .9; P and Q up to
+    2, roots U(-.3, .9); d U(0, 1), integrated once and differenced fractionally beyond .5; D
+    U(0, .48) on half of the rows; seasons to 336. A quarter of the rows are negative-binomial
+    counts of mean .1-100, the others go through `observe`.
+    Source: SarSim0, with Hosking (1981) for real orders.
+    """
+    season = _season_lengths(rng, n, length)
+    seasonal = bernoulli(rng, 0.75, n, 1).float()
+    size = fft_size(length)
+    omega = _angles(rng, size)
+    log_power = _log_gain(rng, n, omega, 1, 0.9) - _log_gain(rng, n, omega, 5, 0.9)
+    one = torch.ones(n, 1, device=rng.device)
+    third = uniform(rng, -0.9, 0.9, n, 1) * bernoulli(rng, 0.3, n, 1)
+    log_power += _seasonal_log_gain(third, one, omega)
+    for sign, p in ((-1.0, 0.7), (-1.0, 0.3), (1.0, 0.4), (1.0, 0.2)):  # P, P, Q, Q
+        root = uniform(rng, -0.3, 0.9, n, 1) * seasonal * bernoulli(rng, p, n, 1)
+        log_power += sign * _seasonal_log_gain(root, season, omega)
+    order = uniform(rng, 0.0, 1.0, n, 1)
+    whole = (order >= 0.5).float()
+    floor = (math.pi / size) ** 2
+    log_power -= (order - whole) * torch.log((2 - 2 * torch.cos(omega)).clamp_min(floor))
+    repeat = uniform(rng, 0.0, 0.48, n, 1) * seasonal * bernoulli(rng, 0.5, n, 1)
+    gap = (2 - 2 * torch.cos(season * omega)).clamp_min(1e-4)
+    log_power -= repeat * torch.log(gap)
+    log_power -= log_power.amax(-1, keepdim=True)
+    wave = torch.view_as_complex(normal(rng, n, omega.shape[0], 2))
+    x = torch.fft.irfft(wave * torch.exp(0.5 * log_power), n=size)[:, :length]
+    x = unit_rows(torch.where(whole > 0, unit_rows(torch.cumsum(x, -1)), unit_rows(x)))
+    link = torch.exp(x.clamp(-4, 4) * uniform(rng, 0.2, 0.9, n, 1))
+    counted = bernoulli(rng, 0.25, n, 1)
+    rate = link * log_uniform(rng, 0.1, 100.0, n, 1) * counted
+    counts = poisson_like(rng, rate, log_uniform(rng, 0.02, 1.0, n, 1))
+    return finish(torch.where(counted, counts, observe(rng, x)))
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "sarima",
@@ -199,4 +238,10 @@ FAMILIES: tuple[Family, ...] = (
         "seasonal ARIMA with random poles, long memory and an observation layer",
     ),
     Family("two_scale", "sarima", two_scale, "fast seasonal base with a slow seasonal envelope"),
+    Family(
+        "fractional_sarima",
+        "sarima",
+        fractional_sarima,
+        "seasonal ARMA with fractional orders, ordinary and seasonal, and counts",
+    ),
 )

@@ -124,7 +124,7 @@ def test_longer_series_and_more_channels_raise_it():
 
 def test_series_longer_than_a_window_are_held_to_that_of_a_window():
     rng = np.random.default_rng(0)
-    scores = {length: 5 + rng.normal(size=(200, length)) for length in (64, 256, 1024)}
+    scores = {length: 5 + rng.normal(size=(2000, length)) for length in (64, 256, 1024)}
     known = Table.of(scores, window=256)
     assert known.threshold(64) < known.threshold(256) == known.threshold(1024)
     assert known.threshold(100_000) == known.threshold(256) < Table.of(scores).threshold(1024)

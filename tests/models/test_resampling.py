@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfm.models.batching import _TOKENS_PER_PASS as TOKENS_PER_PASS
+from tsfm.models.batching import _TOKENS_WORTH_A_PASS as WORTH_A_PASS
 from tsfm.models.resampling import TRIAL, Trial, resampled_quantiles, view_weights
 from tsfm.models.views import Menu, views_of
 
@@ -102,7 +102,7 @@ def test_answers_do_not_depend_on_who_shares_a_call(tiny, monkeypatch):
     together = forecast()
     monkeypatch.setattr("tsfm.models.resampling._AT_ONCE", 1)
     np.testing.assert_allclose(forecast(), together, atol=1e-5, rtol=1e-5)
-    monkeypatch.setattr("tsfm.models.batching._TOKENS_PER_PASS", 0)
+    monkeypatch.setattr("tsfm.models.batching._TOKENS_WORTH_A_PASS", 0)
     np.testing.assert_allclose(forecast(), together, atol=1e-5, rtol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_best_costs_at_most_twelve_times_fast(tiny, n, length, horizon):
     def count(_, given, options):  # tokens, and what a pass costs whatever it reads
         z, _, points = given[:3]
         tokens = len(z) * (-(-z.shape[1] // patch) + -(-points // patch) - 1)
-        work[mode] += tokens * (1 + bool(options.get("symmetric"))) + TOKENS_PER_PASS
+        work[mode] += tokens * (1 + bool(options.get("symmetric"))) + WORTH_A_PASS
 
     hook = tiny.network.register_forward_pre_hook(count, with_kwargs=True)
     for mode in ("fast", "best"):

@@ -233,6 +233,15 @@ def test_other_settings_than_the_run_began_with_are_refused(config, tmp_path, ch
     assert go(longer, tmp_path, resume=True).step == 2
 
 
+def test_families_in_another_order_are_refused(config, tmp_path):
+    families = {"waves": 0.5, "sarima": 0.5}
+    begun = config.replace({"recipe.families": families, "max_steps": 1})
+    go(begun, tmp_path)
+    turned = begun.replace({"recipe.families": dict(reversed(families.items())), "max_steps": 2})
+    with pytest.raises(ValueError, match=r"begun with recipe\.families\.waves where recipe"):
+        go(turned, tmp_path, resume=True)
+
+
 def test_seed_and_overrides_of_a_configuration_object_count(config, tmp_path):
     go(config, tmp_path / "a", overrides={"max_steps": 2})
     go(config, tmp_path / "b", overrides={"max_steps": 2}, seed=config.seed)

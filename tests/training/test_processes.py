@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -126,6 +127,17 @@ def test_what_cannot_be_started_is_refused(config, tmp_path, monkeypatch):
     monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"has 1 GPU.*--devices 1"):
         check_settings(config.replace({"devices": 2, "num_nodes": 2}))
+
+
+@pytest.mark.parametrize(("one", "other"), [({}, {"b": 1}), ({"b": 1}, {}), ({"b": 1}, {"b": 2})])
+def test_processes_that_differ_are_refused(monkeypatch, one, other):
+    def gather(found, facts):
+        found[:] = [{"a": 0, **one}, {"a": 0, **other}]
+
+    monkeypatch.setattr(processes.distributed, "all_gather_object", gather)
+    trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ValueError, match="Processes 0 and 1 differ in b"):
+        processes.check_alike(trainer, {})
 
 
 def test_batches_with_fewer_rows_than_processes_are_refused(config, detector):

@@ -26,7 +26,8 @@ RecipeOption = Annotated[
     Path, typer.Option(metavar="FILE", help="Recipe of the labelled corpus (YAML).")
 ]
 SeriesOption = Annotated[
-    int, typer.Option(min=20, help="Clean series of each length; 200 or more for a firm 1 %.")
+    int,
+    typer.Option(min=20, help="Clean series of each length; fewer make a less certain threshold."),
 ]
 LongestOption = Annotated[
     int, typer.Option(min=16, help="Longest series; the lengths double from 16 on.")
@@ -48,25 +49,26 @@ Progress = Annotated[bool, typer.Option(help="Show progress bars.")]
 def calibrate(
     model: ModelOption,
     recipe: RecipeOption,
-    n_series: SeriesOption = 512,
+    n_series: SeriesOption = 1536,
     longest: LongestOption = 8192,
     delay: DelayOption = None,
-    n_causal: CausalSeriesOption = 128,
+    n_causal: CausalSeriesOption = 256,
     seed: SeedOption = 20_251_103,
     device: DeviceOption = "auto",
     progress: Progress = True,
 ) -> None:
     """Score clean synthetic series and write calibration.json beside the checkpoint.
 
-    From it come the default threshold, which at most 1 % of clean series of a length exceed, and
-    the p-values. Without it `tsfm detect` warns that it has neither.
+    From it come the p-values and the default threshold: what .4 % of these series exceed, so that
+    of all clean series at most 1 % do, with a confidence of 99 % for the default number. Without
+    it `tsfm detect` warns that it has neither.
     """
     from tsfm.cli.errors import note
     from tsfm.cli.tables import need_writable
 
     if 0 < n_causal < 20:
         raise typer.BadParameter("--n-causal must be 0, or 20 or more")
-    from tsfm.models.calibration import FILE
+    from tsfm.models.calibration import FALSE_ALARMS, FILE
 
     if not recipe.is_file():
         raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
@@ -92,7 +94,7 @@ def calibrate(
     )
     known.save(model)
     table = known.tables[0]
-    typer.echo("length  threshold (log odds, 1 % of clean series)")
+    typer.echo(f"length  threshold (log odds, {FALSE_ALARMS:.1%} of these series)")
     for length in lengths:
         typer.echo(f"{length:6d}  {table.threshold(length):9.3f}")
     note(f"written to {model / FILE}: {time.perf_counter() - started:.0f} s")

@@ -11,6 +11,7 @@ resumes makes them again and goes on with the same series, and nothing has to be
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -101,9 +102,18 @@ class Ring:
         n_segments = recipe.ring.segments
         self.fresh = -(-recipe.ring.series // n_segments)
         self.fills = [-1] * n_segments
-        slots = self.fresh * n_segments
-        self.values = torch.empty(slots, length, dtype=_DTYPES[self.config.dtype], device=device)
-        self.labels = torch.zeros(slots, dtype=torch.long, device=device)
+        self.slots, self.length, self.device = self.fresh * n_segments, length, device
+
+    @cached_property
+    def values(self) -> Tensor:
+        """The series; made when first used, so that "cuda" is the GPU of the process by then."""
+        dtype = _DTYPES[self.config.dtype]
+        return torch.empty(self.slots, self.length, dtype=dtype, device=self.device)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Their families."""
+        return torch.zeros(self.slots, dtype=torch.long, device=self.device)
 
     @property
     def nbytes(self) -> int:
@@ -124,7 +134,7 @@ class Ring:
             size = shape.context + shape.horizon
             patches += shape.weight / total * max(1, recipe.tokens_per_step // size) * size
         drawn = patches * recipe.patch_length * recipe.steps_per_chunk
-        return drawn / (self.fresh * self.values.shape[1])
+        return drawn / (self.fresh * self.length)
 
     def at(self, chunk: int) -> Ring:
         """The ring as it is at a chunk: makes the fills that it lacks, one from chunk to chunk."""
@@ -137,7 +147,7 @@ class Ring:
     def _fill(self, segment: int, fill: int) -> None:
         rng = seeded(self.values.device, "ring", self.seed, fill)
         rows = slice(segment * self.fresh, (segment + 1) * self.fresh)
-        series, labels = generate(self.recipe, self.fresh, self.values.shape[1], rng)
+        series, labels = generate(self.recipe, self.fresh, self.length, rng)
         self.values[rows], self.labels[rows] = series, labels
         self.fills[segment] = fill
 
@@ -168,14 +178,14 @@ class Ring:
 
     def _slots(self, n: int, rng: torch.Generator) -> Tensor:
         """Random slots [n], all of them before any comes again."""
-        count, device = self.values.shape[0], rng.device
+        count, device = self.slots, rng.device
         rounds = range(max(1, -(-n // count)))
         drawn = [torch.randperm(count, generator=rng, device=device) for _ in rounds]
         return torch.cat(drawn)[:n]
 
     def _places(self, n: int, length: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Slot, first step and stride of random windows, [n] each; some take every k-th step."""
-        whole = self.values.shape[1]
+        whole = self.length
         stride = torch.floor(log_uniform(rng, 1.0, whole // length + 0.99, n))
         stride = torch.where(bernoulli(rng, self.config.strided, n), stride, 1.0)
         free = whole - (length - 1) * stride  # first steps that leave room for the window
@@ -185,7 +195,7 @@ class Ring:
     def _read(self, slots: Tensor, first: Tensor, stride: Tensor, length: int) -> Tensor:
         """The windows at some places, [n, length] float32."""
         t = torch.arange(length, device=slots.device)
-        index = (slots * self.values.shape[1] + first)[:, None] + t * stride[:, None]
+        index = (slots * self.length + first)[:, None] + t * stride[:, None]
         return self.values.view(-1)[index].float()
 
     def _still(self, x: Tensor) -> Tensor:

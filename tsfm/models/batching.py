@@ -9,7 +9,7 @@ from itertools import pairwise
 
 _SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 """Lengths that contexts are padded to: few enough to fill batches, at most a third of it empty."""
-_TOKENS_PER_PASS = 96
+_TOKENS_WORTH_A_PASS = 96
 """Tokens that take about as long as a pass does whatever it reads (measured on a CPU)."""
 
 
@@ -76,7 +76,7 @@ def merged(sizes: Sequence[int], unit: int, mirrored: bool = True) -> list[int]:
     """
     count = Counter(sizes)
     distinct = sorted(count)
-    worth = _TOKENS_PER_PASS * unit // (1 + mirrored)
+    worth = _TOKENS_WORTH_A_PASS * unit // (1 + mirrored)
     joins: dict[int, int] = {}
     for size, larger in pairwise(distinct):
         if count[size] * (larger - size) <= worth:

@@ -29,10 +29,10 @@ def calibrate(
     detector: DetectionModel,
     recipe: AnomalyRecipe,
     *,
-    n_series: int = 512,
+    n_series: int = 1536,
     lengths: Sequence[int] = LENGTHS,
     delays: Sequence[int] = (0,),
-    n_causal: int = 128,
+    n_causal: int = 256,
     causal_context: int = CAUSAL_CONTEXT,
     causal_steps: int = CAUSAL_STEPS,
     seed: int = SEED,
@@ -47,8 +47,8 @@ def calibrate(
     recipe
         The corpus; of it only series without anomaly are drawn, of one channel.
     n_series, lengths
-        Series of each length, read with both sides. Below 200 the threshold at 1 % of the series
-        rests on the fitted tail.
+        Series of each length, read with both sides. Below 500 the threshold rests on the
+        fitted tail.
     delays, n_causal, causal_context, causal_steps
         Tables of causal scores: of each delay that many series, in which so many steps are judged
         after so many others, a pass each. No delay, no such table.

@@ -102,7 +102,8 @@ class RunConfig:
     """Steps between log lines."""
     devices: int = 1
     """Processes on each machine; each has a GPU of its own, where there are any. The rows of every
-    batch are divided among the processes of all machines, which changes nothing but rounding."""
+    batch are divided among the processes of all machines, which changes nothing but rounding, the
+    draws of dropout, and which tokens a tokenizer with `steps_per_token` may use."""
     num_nodes: int = 1
     """Machines."""
     strategy: str = "auto"
@@ -160,9 +161,6 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from plain values; unknown keys and names are errors."""
-        corpus = values.get("corpus")
-        if isinstance(corpus, dict):
-            values = {**values, "corpus": from_dict(CorpusConfig, corpus, "corpus")}
         return from_dict(cls, values)
 
     def to_dict(self) -> dict[str, Any]:

@@ -152,8 +152,10 @@ class Detecting(Task):
 
     @property
     def rests(self) -> bool:
-        """Whether channels have nothing to look at in some windows."""
-        return any(shape.channels == 1 for shape in self.config.windows.shapes)
+        """Whether channels have nothing to look at in some windows, or types are not learnt."""
+        config = self.config
+        untyped = bool(config.model.kinds) and not config.loss.kind_weight
+        return untyped or any(shape.channels == 1 for shape in config.windows.shapes)
 
     def rows_per_batch(self) -> dict[str, int]:
         """Rows by length and channels."""

@@ -148,10 +148,11 @@ def check_alike(trainer: L.Trainer, facts: dict[str, Any]) -> None:
     found: list[Any] = [None] * trainer.world_size
     distributed.all_gather_object(found, facts)
     for rank, others in enumerate(found):
-        for name, value in found[0].items():
-            if others[name] != value:
+        for name in [*found[0], *others]:
+            value, other = found[0].get(name), others.get(name)
+            if other != value:
                 raise ValueError(
-                    f"Processes 0 and {rank} differ in {name}: {value!r} and {others[name]!r}. "
+                    f"Processes 0 and {rank} differ in {name}: {value!r} and {other!r}. "
                     "All machines need the same configuration and corpus, and --out must be a "
                     "folder that all of them see."
                 )

@@ -16,7 +16,7 @@ _FREE_TO_CHANGE = {
     "validate_every",
     "log_every",
     "compile",  # same function, other rounding
-    "devices",  # as these three
+    "devices",  # so do these three, but for dropout and `steps_per_token`
     "num_nodes",
     "strategy",
 }
@@ -95,12 +95,24 @@ def check_same_run(config: RunConfig, out: Path, *, decaying: bool = False) -> N
                 "going on would not end like an uninterrupted run. Give the configuration, --seed "
                 "and --set that it began with, or start another from its model with --initial."
             )
+    moved = [pair for pair in zip(_order(begun), _order(now), strict=True) if pair[0] != pair[1]]
+    if moved:
+        raise ValueError(
+            f"{out} was begun with {moved[0][0]} where {moved[0][1]} is now: families are drawn "
+            "by their place in the recipe. List them in the order that the run began with."
+        )
 
 
 def same_everywhere(config: RunConfig) -> dict[str, Any]:
     """Settings by dotted key that all processes of a run must have alike; folders may differ."""
     leaves = _leaves(config.to_dict())
-    return {key: value for key, value in leaves.items() if key != "corpus.path"}
+    facts = {key: value for key, value in leaves.items() if key != "corpus.path"}
+    return facts | {"the order of families": _order(leaves)}
+
+
+def _order(leaves: dict[str, Any]) -> list[str]:
+    """Families in the order of the recipe, which decides what is drawn."""
+    return [key for key in leaves if key.startswith("recipe.families.")]
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

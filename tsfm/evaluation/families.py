@@ -184,6 +184,11 @@ def evaluate(
     progress
         Whether to show a progress bar.
 
+    Returns
+    -------
+    FamilyReport
+        `report.table()`, `report.total`, `report.to_json(path)`; losses in standard deviations.
+
     Examples
     --------
     >>> from tsfm.datasets.recipes import WindowShape

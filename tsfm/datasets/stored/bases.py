@@ -20,6 +20,7 @@ from tsfm.datasets.stored.layout import Float64, training_lengths
 from tsfm.datasets.stored.windows import (
     StoredWindows,
     augmented,
+    drawn_series,
     series_weights,
     standardised_rows,
 )
@@ -127,7 +128,7 @@ class StoredBases:
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         corpus, cumulative = self.source.corpus, self.cumulative[length]
         uniform = torch.rand(2, n, dtype=torch.float64, generator=rng).numpy()
-        numbers = np.searchsorted(cumulative, uniform[0] * cumulative[-1], side="right")
+        numbers = drawn_series(cumulative, uniform[0])
         (total,) = corpus.rows(numbers, "length")
         end = training_lengths(total, self.source.config.validation_share)
         starts = np.floor(uniform[1] * (end - length + 1)).astype(np.int64)

@@ -112,13 +112,32 @@ class StoredWindows:
         self, n: int, context: int, horizon: int, rng: torch.Generator
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         uniform = torch.rand(2, n, dtype=torch.float64, generator=rng).numpy()
-        numbers = np.searchsorted(self.cumulative, uniform[0] * self.cumulative[-1], side="right")
-        numbers = np.minimum(numbers, len(self.cumulative) - 1).astype(np.int64)
+        numbers = drawn_series(self.cumulative, uniform[0])
         (lengths,) = self.corpus.rows(numbers, "length")
         end = training_lengths(lengths, self.config.validation_share)
         first, last = origins(end, context, horizon)
         origin = first + np.floor(uniform[1] * (last - first + 1)).astype(np.int64)
         return self.corpus.windows(numbers, origin - context, context + horizon, end)
+
+
+def drawn_series(cumulative: Float64, uniform: Float64) -> Int64:
+    """Numbers of series drawn with given chances, none of chance 0.
+
+    Parameters
+    ----------
+    cumulative
+        [n_series] running sum of the chances.
+    uniform
+        [n] uniform draws from [0, 1); a product with the sum may round up to it.
+
+    Examples
+    --------
+    >>> drawn_series(np.array([0.0, 2.0, 3.0, 3.0]), np.array([0.0, 0.5, 0.9, 1.0])).tolist()
+    [1, 1, 2, 2]
+    """
+    numbers = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+    last = np.searchsorted(cumulative, cumulative[-1])
+    return np.minimum(numbers, last).astype(np.int64)
 
 
 def origins(lengths: Int64, context: int, horizon: int) -> tuple[Int64, Int64]:

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "frames": set(),
     "corpora": {"frames", "datasets"},
     "training": {"models", "datasets", "tokenizers", "nn"},
-    "evaluation": {"models", "datasets", "tokenizers", "adapters", "surprise"},
+    "evaluation": {"models", "datasets", "adapters", "surprise"},
     "adapters": FRONT | {"frames", "models", "evaluation"},
     **{name: FRONT | {"frames", "models"} for name in FRONT},
     "finetuning": FRONT | {"frames", "models", "training"},

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from tsfm.datasets.corpus import held_out
 from tsfm.datasets.recipes import Recipe
+from tsfm.datasets.stored.strata import strongest_cycle
 from tsfm.datasets.synthetic import all_families
 from tsfm.evaluation.anomaly_report import write_json
 from tsfm.evaluation.baselines import Baseline
@@ -28,7 +29,6 @@ from tsfm.evaluation.protocol import ForecastModel
 from tsfm.evaluation.provenance import describe_run
 from tsfm.evaluation.report import columns_text, rounded
 from tsfm.evaluation.runner import model_device, model_name
-from tsfm.tokenizers.seasonality import detrend, find_cycles
 
 
 @dataclass(frozen=True)
@@ -247,14 +247,13 @@ def best_seasons(series: torch.Tensor, prediction_length: int) -> list[int]:
 
     Examples
     --------
-    >>> best_seasons(torch.sin(torch.arange(200.0) * torch.pi / 12)[None], 48)
+    >>> best_seasons(torch.sin(torch.arange(240.0) * torch.pi / 12)[None], 48)
     [24]
     """
-    observed = torch.ones_like(series, dtype=torch.bool)
-    lags, _ = find_cycles(detrend(series, observed), observed, 0)
     held_back = max(1, min(prediction_length, series.shape[1] // 4))
-    past, end = series[:, :-held_back].double().numpy(), series[:, -held_back:].double().numpy()
-    seasons, ones = lags.long.clamp_min(1).tolist(), [1] * len(series)
+    whole = series.double().numpy()
+    past, end = whole[:, :-held_back], whole[:, -held_back:]
+    seasons, ones = [max(1, strongest_cycle(x)) for x in whole], [1] * len(series)
     repeated, last = (
         quantile_losses(end, _repeated(list(past), held_back, lengths), DECILES).mean((1, 2))
         for lengths in (seasons, ones)

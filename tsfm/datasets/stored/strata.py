@@ -100,7 +100,7 @@ def predictability(values: Float64, season_length: int = 0) -> Predictability:
     if reference <= 1e-9:
         return Predictability(entropy, 0.0, 0.0, (1 - entropy) / 2)
     past = x[: origins[0]]
-    seasons = {season_length, _strongest_cycle(past)}
+    seasons = {season_length, strongest_cycle(past)}
     repeats = [error(_repeat(x, origins, horizon, s)) for s in seasons if 1 < s <= len(past)]
     seasonal = 1 - min(repeats, default=reference) / reference
     regression = 1 - error(_autoregression(past, x, origins, horizon)) / reference
@@ -122,8 +122,16 @@ def spectral_entropy(x: Float64) -> float:
     return float(np.clip(entropy, 0, 1))
 
 
-def _strongest_cycle(x: Float64) -> int:
-    """Lag at which the detrended series resembles itself most; 0 if at none."""
+def strongest_cycle(x: Float64) -> int:
+    """Lag at which a detrended series [T] without gaps resembles itself most; 0 if at none.
+
+    It may be a multiple of the shortest cycle, which repeats as well.
+
+    Examples
+    --------
+    >>> strongest_cycle(np.sin(np.arange(240) * np.pi / 12))
+    24
+    """
     n = len(x)
     if n < 16:
         return 0

@@ -10,7 +10,7 @@ from comparison_arms import arm_config
 
 use_checkout()
 
-from tsfm.datasets.recipes import Recipe, Stage  # noqa: E402
+from tsfm.datasets.recipes import Recipe, ShortConfig, Stage  # noqa: E402
 from tsfm.datasets.synthetic import all_families  # noqa: E402
 from tsfm.training.config import PretrainConfig  # noqa: E402
 
@@ -29,6 +29,24 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 CURRICULUM = "curriculum"
 _STAGES = ((0.2, 16), (0.5, 32))
 """Share of the steps until which contexts have at most so many patches."""
+_SHARES = (0.5, 1.0)
+HORIZON = {f"horizon-{share}": share for share in _SHARES}
+"""Shares of the loss that the horizon has."""
+_FURTHER = {
+    "high_rate": 0.025,
+    "ets_forms": 0.02,
+    "fractional_sarima": 0.035,
+    "spectral_mixture": 0.03,
+    "epidemic": 0.015,
+    "queues": 0.015,
+    "exogenous_graph": 0.015,
+    "feedback_graph": 0.01,
+}
+_DIRECTED = ("hydrology", "epidemic", "flow_and_rain", "pulses")
+_AUGMENTED = {"season": 0.05, "smooth": 0.03, "integers": 0.05}
+RECIPES = ("families", "short", "augmented", "broad")
+"""Changes to the recipe: the families that it leaves out, short series, three augmentations that
+it leaves out, and all of these."""
 WITHOUT = "without-"
 
 
@@ -45,7 +63,7 @@ def groups(recipe: Recipe) -> tuple[str, ...]:
 def arms() -> tuple[str, ...]:
     """All arms, the control first."""
     left_out = (WITHOUT + group for group in groups(base_config().recipe))
-    return (*OPTIMIZERS, CURRICULUM, *left_out)
+    return (*OPTIMIZERS, CURRICULUM, *HORIZON, *RECIPES, *left_out)
 
 
 def config_of(arm: str, steps: int) -> PretrainConfig:
@@ -68,7 +86,24 @@ def config_of(arm: str, steps: int) -> PretrainConfig:
             for share, longest in _STAGES
         ]
         return replace(config, recipe=replace(recipe, curriculum=tuple(stages)))
+    if arm in HORIZON:
+        return replace(config, horizon_share=HORIZON[arm])
+    if arm in RECIPES:
+        return replace(config, recipe=_changed(recipe, arm))
     group = arm.removeprefix(WITHOUT)
     families = all_families()
     left = {name: w for name, w in recipe.families.items() if families[name].group != group}
     return replace(config, recipe=replace(recipe, families=left))
+
+
+def _changed(recipe: Recipe, arm: str) -> Recipe:
+    """The recipe with one of `RECIPES`."""
+    if arm in ("families", "broad"):
+        total, rest = sum(recipe.families.values()), 1 - sum(_FURTHER.values())
+        kept = {name: rest * weight / total for name, weight in recipe.families.items()}
+        recipe = replace(recipe, families={**kept, **_FURTHER}, directed=_DIRECTED)
+    if arm in ("short", "broad"):
+        recipe = replace(recipe, short=ShortConfig(0.15))
+    if arm in ("augmented", "broad"):
+        recipe = replace(recipe, augment=replace(recipe.augment, **_AUGMENTED))
+    return recipe

@@ -42,9 +42,9 @@ def batches(monkeypatch) -> list[float]:
     seen: list[float] = []
     original = forecasting.training_loss
 
-    def recording(network, batch):
+    def recording(network, batch, *rest):
         seen.append(float(batch.values.nan_to_num().double().abs().sum()))
-        return original(network, batch)
+        return original(network, batch, *rest)
 
     monkeypatch.setattr(forecasting, "training_loss", recording)
     return seen

@@ -63,3 +63,36 @@ def log_decay(batch: TokenBatch, patch_length: int, prediction_length: int) -> T
     n_steps = max(prediction_length, patch_length)
     weights = log_decay_weights(n_steps).to(ahead.device)
     return weights[step.clamp(max=n_steps - 1)]
+
+
+def shared_out(weight: Tensor, n_context: int, horizon_share: float) -> Tensor:
+    """Weights of steps with a given sum over the horizon, the rest over the context.
+
+    Parameters
+    ----------
+    weight
+        [B, T, P] weights of the steps after each token, 0 where there is no target.
+    n_context
+        Context tokens; what follows the last of them is the horizon.
+    horizon_share
+        Sum over the horizon, from 0 to 1.
+
+    Returns
+    -------
+    Tensor
+        [B, T, P], summing to 1 in rows with targets on both sides, and to less in others.
+
+    Examples
+    --------
+    >>> shared_out(torch.ones(1, 4, 1), n_context=4, horizon_share=0.7).flatten()
+    tensor([0.1000, 0.1000, 0.1000, 0.7000])
+    """
+    ahead = torch.arange(weight.shape[1], device=weight.device) >= n_context - 1
+    parts = [
+        share * part / part.sum((1, 2), keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+        for share, part in (
+            (horizon_share, weight * ahead[:, None]),
+            (1 - horizon_share, weight * ~ahead[:, None]),
+        )
+    ]
+    return parts[0] + parts[1]

@@ -11,7 +11,7 @@ from tsfm.models.backbone import RecurrentBackbone, State, build_backbone
 from tsfm.models.config import ModelConfig
 from tsfm.models.embeddings import build_embedding
 from tsfm.models.heads import build_head
-from tsfm.models.losses import log_decay
+from tsfm.models.losses import log_decay, shared_out
 from tsfm.models.prompting import build_prompts, context_query
 from tsfm.models.quantiles import pinball
 from tsfm.models.settings import refuse_unread
@@ -253,7 +253,12 @@ class ForecastingNetwork(nn.Module):
         return _of_both(quantiles).flatten(1, 2)[:, :prediction_length], memory
 
     def loss(
-        self, z: Tensor, observed: Tensor, prediction_length: int, hidden: Tensor | None = None
+        self,
+        z: Tensor,
+        observed: Tensor,
+        prediction_length: int,
+        hidden: Tensor | None = None,
+        horizon_share: float | None = None,
     ) -> Tensor:
         """Pinball loss of every observed span that follows a token.
 
@@ -266,6 +271,8 @@ class ForecastingNetwork(nn.Module):
             H, the last steps, never shown to the network.
         hidden
             [B, T] bool, context tokens whose contents are hidden and must be predicted.
+        horizon_share
+            Share of a row's loss that its horizon has; None: as many as its observed steps.
 
         Returns
         -------
@@ -289,6 +296,8 @@ class ForecastingNetwork(nn.Module):
             weight[:, : batch.n_context - 1] = False
         if self.config.head.loss_weights == "log_decay":
             weight = weight * log_decay(batch, patch, prediction_length)
+        if horizon_share is not None:
+            weight = shared_out(weight.to(losses.dtype), batch.n_context, horizon_share)
         unit = torch.ones_like(z[:, 0]) if batch.error_scale is None else batch.error_scale
         counted = weight.sum((1, 2))
         total = (losses * weight).sum((1, 2)) / torch.where(counted > 0, counted, 1)

@@ -182,9 +182,14 @@ class PretrainConfig(RunConfig):
     """The synthetic corpus, and the shapes of the windows."""
     task: Literal["forecast"] = "forecast"
     """What is learnt."""
+    horizon_share: float | None = None
+    """Share of a window's loss that its horizon has, the rest being that of the context tokens,
+    which forecast what follows each of them; None: as large as its share of the steps."""
 
     def __post_init__(self) -> None:
         """Check that corpus and model cut series into the same patches."""
+        if self.horizon_share is not None and not 0 <= self.horizon_share <= 1:
+            raise ValueError(f"horizon_share must be in [0, 1], got {self.horizon_share}.")
         if self.recipe.patch_length != self.model.tokenizer.patch_length:
             raise ValueError(
                 f"recipe.patch_length is {self.recipe.patch_length} but "

@@ -20,7 +20,9 @@ from tsfm.training.task import Mean, Scores, Task, alone
 from tsfm.training.validation import validate
 
 
-def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
+def training_loss(
+    network: ForecastingNetwork, batch: WindowBatch, horizon_share: float | None = None
+) -> Tensor:
     """Mean pinball loss of a batch, in units of each row's naive error.
 
     Parameters
@@ -29,6 +31,8 @@ def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
         The network to train.
     batch
         Windows with missing values as NaN.
+    horizon_share
+        As in `ForecastingNetwork.loss`.
 
     Returns
     -------
@@ -41,7 +45,8 @@ def training_loss(network: ForecastingNetwork, batch: WindowBatch) -> Tensor:
     context = batch.values.shape[1] - batch.prediction_length
     scale = Scale.of(batch.values[:, :context], known[:, :context])
     z = torch.where(observed, scale.forward(batch.values), 0)
-    return network.loss(z, observed, batch.prediction_length, batch.hidden).mean()
+    loss: Tensor = network.loss(z, observed, batch.prediction_length, batch.hidden, horizon_share)
+    return loss.mean()
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Forecasting(Task):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`training_loss`, in one part; by the number of rows where shares are unequal."""
         n_rows = torch.tensor(float(len(batch.values)), device=batch.values.device)
-        return training_loss(network, batch) * (n_rows / mean(n_rows)), {}
+        loss = training_loss(network, batch, self.config.horizon_share)
+        return loss * (n_rows / mean(n_rows)), {}
 
     def validate(self, network: ForecastingNetwork) -> Scores:
         """Scaled CRPS and coverage on held-out series of every family.

@@ -57,7 +57,11 @@ def pretrain(
         typer.Option(min=1, help="Branch off: so many steps of falling learning rate."),
     ] = None,
     initial: Annotated[
-        str | None, typer.Option(help="Start from the weights of this model: a name or folder.")
+        str | None,
+        typer.Option(
+            help="Start from the weights of this model (a name or folder); a smaller transformer "
+            "grows into the configured size."
+        ),
     ] = None,
     corpus: Annotated[
         Path | None,

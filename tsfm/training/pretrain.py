@@ -15,10 +15,12 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tsfm.models.network import ForecastingNetwork
 from tsfm.training.config import RunConfig
+from tsfm.training.growth import grown, misfit
 from tsfm.training.memory import keep_freed_memory
 from tsfm.training.module import PretrainModule
 from tsfm.training.precision import use_bf16
@@ -92,8 +94,9 @@ def run(
     decay_steps
         Run the decay branch of this many steps instead of the trunk.
     initial
-        Saved model whose weights the trunk starts from; its tokenizer and embedding may be others,
-        which then start fresh, as the optimiser does.
+        Saved model whose weights the trunk starts from. Its tokenizer and embedding may be others,
+        which then start fresh, as the optimiser does; or it may be a smaller transformer, which
+        then grows into the run's (`tsfm.training.growth`).
     seed
         Overrides the configuration's seed.
     overrides
@@ -109,7 +112,8 @@ def run(
         If a decay branch has no trunk to start from.
     ValueError
         If the run in `out` was begun with another configuration, or `initial` has another backbone
-        or head, which the message names; or if the batches have too few rows for the processes.
+        or head and cannot grow, as the message says; or if the batches have too few rows for the
+        processes.
     """
     started = time.monotonic()
     values = dict(overrides or {})
@@ -191,22 +195,35 @@ def _load(checkpoint: Path) -> dict[str, Any]:
 
 
 def _start_from(module: PretrainModule, model: str | Path) -> None:
-    """Copy a saved model's weights into a fresh module; another tokenizer's start fresh."""
+    """Copy a saved model's weights into a fresh module; grown, or with tokens that start fresh."""
     from tsfm.models.hub import load_network, resolve
 
-    weights, own = load_network(resolve(model)).state_dict(), module.network.state_dict()
+    saved, network = load_network(resolve(model)), module.network
+    weights, own = saved.state_dict(), network.state_dict()
     misfits = {k for k in weights.keys() | own.keys() if _shape(weights, k) != _shape(own, k)}
     fresh = {k.split(".")[0] for k in misfits}  # the whole part, not half of it
-    if fresh - {"tokenizer", "embedding"}:
-        raise ValueError(
-            f"{model} has another backbone or head than the run: {min(misfits)} does not fit. "
-            "Only the tokenizer and its embedding may differ; choose the sizes of that model."
-        )
-    if fresh:
-        logger.info("another tokenizer than that of %s: %s starts fresh", model, ", ".join(fresh))
-    start = own | {k: v for k, v in weights.items() if k.split(".")[0] not in fresh}
-    module.network.load_state_dict(start)
+    if fresh <= {"tokenizer", "embedding"}:
+        start = own | {k: v for k, v in weights.items() if k.split(".")[0] not in fresh}
+        if fresh:
+            logger.info("other tokens than those of %s: %s starts fresh", model, ", ".join(fresh))
+    else:
+        start = _larger(saved, network, f"{model} has another backbone or head: {min(misfits)}")
+        logger.info("%s grows to the size of the run", model)
+    network.load_state_dict(start)
     averaged_network(module).load_state_dict(start)
+
+
+def _larger(saved: nn.Module, network: nn.Module, differs: str) -> dict[str, Tensor]:
+    """Weights of the run's network, grown from those of a saved one that fits no other way."""
+    reason: str | None = "only forecasters grow"
+    if isinstance(saved, ForecastingNetwork) and isinstance(network, ForecastingNetwork):
+        reason = misfit(saved.config, network.config)
+        if reason is None:
+            return grown(saved, network)
+    raise ValueError(
+        f"{differs} does not fit the run, and it cannot grow: {reason}. Only tokenizer and "
+        "embedding may differ, or all sizes be at least as large; choose the sizes of that model."
+    )
 
 
 def _shape(weights: dict[str, Tensor], name: str) -> torch.Size | None:

@@ -10,7 +10,7 @@ from comparison_arms import arm_config
 
 use_checkout()
 
-from tsfm.datasets.recipes import Recipe, ShortConfig, Stage  # noqa: E402
+from tsfm.datasets.recipes import Recipe, ShortConfig, Stage, WindowShape  # noqa: E402
 from tsfm.datasets.synthetic import all_families  # noqa: E402
 from tsfm.training.config import PretrainConfig  # noqa: E402
 
@@ -29,9 +29,19 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 CURRICULUM = "curriculum"
 _STAGES = ((0.2, 16), (0.5, 32))
 """Share of the steps until which contexts have at most so many patches."""
-_SHARES = (0.5, 1.0)
-HORIZON = {f"horizon-{share}": share for share in _SHARES}
-"""Shares of the loss that the horizon has."""
+_SHARES = (0.3, 0.5, 1.0)
+_SHORTER = ":shorter"
+HORIZON = {f"horizon-{share}{windows}": share for windows in ("", _SHORTER) for share in _SHARES}
+"""Shares of the loss that the horizon has, alone and with shorter windows."""
+_WINDOWS = (
+    WindowShape(64, 8, 0.15),
+    WindowShape(64, 24, 0.1),
+    WindowShape(32, 8, 0.15),
+    WindowShape(32, 24, 0.05),
+    WindowShape(16, 4, 0.2),
+    WindowShape(8, 2, 0.2),
+    WindowShape(4, 1, 0.15),
+)
 _FURTHER = {
     "high_rate": 0.025,
     "ets_forms": 0.02,
@@ -87,7 +97,9 @@ def config_of(arm: str, steps: int) -> PretrainConfig:
         ]
         return replace(config, recipe=replace(recipe, curriculum=tuple(stages)))
     if arm in HORIZON:
-        return replace(config, horizon_share=HORIZON[arm])
+        if arm.endswith(_SHORTER):
+            recipe = replace(recipe, windows=_WINDOWS)
+        return replace(config, recipe=recipe, horizon_share=HORIZON[arm])
     if arm in RECIPES:
         return replace(config, recipe=_changed(recipe, arm))
     group = arm.removeprefix(WITHOUT)

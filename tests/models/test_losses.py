@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tsfm.models.config import HeadConfig, TokenizerConfig
-from tsfm.models.losses import log_decay, log_decay_weights
+from tsfm.models.losses import log_decay, log_decay_weights, shared_out
 from tsfm.models.quantiles import pinball
 from tsfm.tokenizers import FixedPatchTokenizer
 
@@ -98,3 +98,50 @@ def test_only_the_training_loss_changes(random_model):
         random_model("transformer", head=HeadConfig(loss_weights="steep"))
     assert (plain.network.loss(z, observed, 64) != weighted.network.loss(z, observed, 64)).all()
     assert dataclasses.replace(weighted.config.head, loss_weights="even") == plain.config.head
+
+
+def spans(values: torch.Tensor) -> torch.Tensor:
+    """Weights [1, 6, 2] of six tokens, the first four of the context."""
+    return values.repeat_interleave(2).view(1, 6, 2)
+
+
+def test_the_horizon_has_its_share():
+    weight = spans(torch.tensor([0.0, 1, 1, 1, 1, 1]))
+    shared = shared_out(weight, n_context=4, horizon_share=0.5)[0].sum(1)
+    torch.testing.assert_close(shared, torch.tensor([0, 1, 1, 2 / 3, 2 / 3, 2 / 3]) / 4)
+    assert shared_out(weight, 4, 1.0)[0, :3].sum() == 0
+    assert shared_out(weight, 4, 0.0)[0, 3:].sum() == 0
+    tilted = spans(torch.tensor([0.0, 1, 3, 4, 1, 0]))  # given weights keep their proportions
+    torch.testing.assert_close(
+        shared_out(tilted, 4, 0.5)[0].sum(1), torch.tensor([0, 1 / 8, 3 / 8, 0.4, 0.1, 0])
+    )
+
+
+def test_a_share_without_targets_leaves_the_rest(random_model):
+    """A row whose horizon is missing is learnt from with its context, as before."""
+    network = random_model("transformer", amount=0.1).network
+    z = torch.sin(torch.arange(192.0) / 4).repeat(2, 1)
+    observed = torch.ones_like(z) > 0
+    observed[1, 128:] = False
+    even = network.loss(z, observed, 64)
+    halves = network.loss(z, observed, 64, horizon_share=0.5)
+    assert halves[0] != even[0]
+    torch.testing.assert_close(halves[1], even[1])
+    ahead = network.loss(z, observed, 64, horizon_share=1.0)
+    context = network.loss(z, observed, 64, horizon_share=0.0)
+    torch.testing.assert_close(halves[0], (ahead[0] + context[0]) / 2)
+    assert ahead[1] == 0
+    torch.testing.assert_close(context[1], even[1])
+
+
+def test_with_the_whole_share_only_the_forecast_counts(random_model):
+    network = random_model("transformer", amount=0.1).network
+    z = torch.sin(torch.arange(192.0) / 4).repeat(2, 1)
+    observed = torch.ones_like(z) > 0
+    quantiles = network(z[:, :128], observed[:, :128], 64)
+    levels = torch.tensor(network.config.head.quantile_levels)
+    error = pinball(z[:, 128:, None] - quantiles, levels).mean((1, 2))
+    scaled = network.loss(z, observed, 64, horizon_share=1.0) / (2 * error)
+    torch.testing.assert_close(scaled[0], scaled[1])  # the unit of both rows is the same
+    unit = network.tokenizer.tokenize(z[:, :128], observed[:, :128], 64).error_scale
+    torch.testing.assert_close(scaled, 1 / unit.clamp_min(0.1))

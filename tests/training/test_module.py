@@ -11,7 +11,7 @@ from tsfm.datasets.windows import WindowBatch, chunk_batches
 from tsfm.models import ModelConfig
 from tsfm.models.network import ForecastingNetwork
 from tsfm.training.config import OptimizerConfig
-from tsfm.training.forecasting import training_loss
+from tsfm.training.forecasting import Forecasting, training_loss
 from tsfm.training.module import learning_rate_factor
 from tsfm.training.optimizers import build_optimizer
 
@@ -105,3 +105,14 @@ def test_only_matrices_decay(network):
     assert not decays
     with pytest.raises(ValueError, match="Unknown optimizer 'sgd'"):
         build_optimizer(network, OptimizerConfig(name="sgd"))
+
+
+def test_the_share_of_the_horizon_reaches_the_loss(config, network):
+    batch = window(torch.randn(4, 192, generator=torch.Generator().manual_seed(0)), 64)
+    for share in (None, 0.5):
+        task = Forecasting(config.replace({"horizon_share": share}))
+        loss, _ = task.loss(network, batch)
+        torch.testing.assert_close(loss, training_loss(network, batch, share))
+    assert training_loss(network, batch, 0.5) != training_loss(network, batch)
+    with pytest.raises(ValueError, match=r"horizon_share must be in \[0, 1\], got 2"):
+        config.replace({"horizon_share": 2})

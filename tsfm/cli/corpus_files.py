@@ -248,7 +248,8 @@ def stratify(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Chance of a series of each stratum, the least predictable first: 1,2,3,4,5."
+            help="Chance of a series of each stratum, the least predictable first. "
+            "Default: 1,4,9,16,25."
         ),
     ] = None,
     validation_share: Annotated[

@@ -191,7 +191,7 @@ def stratify(
         Number of strata.
     weights
         Chance of a series of each stratum, the least predictable first, in any unit;
-        1, 2, 3, ... by default. Series that cannot be scored have the chance of the first.
+        1, 4, 9, ... by default. Series that cannot be scored have the chance of the first.
     validation_share
         Last part of every series that is not looked at.
     progress
@@ -207,7 +207,7 @@ def stratify(
     ValueError
         If a weight is negative, all are zero, or their number is not that of the strata.
     """
-    chances = list(range(1, strata + 1)) if weights is None else list(weights)
+    chances = [k**2 for k in range(1, strata + 1)] if weights is None else list(weights)
     if strata < 1 or len(chances) != strata or min(chances) < 0 or not sum(chances):
         raise ValueError(
             f"weights={chances} must be {strata} numbers >= 0, one per stratum, not all zero."

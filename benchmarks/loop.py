@@ -34,7 +34,7 @@ class TrainingLoop:
     def step(self, batch: WindowBatch) -> float:
         """One optimiser step; the loss."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            loss = training_loss(self.network, batch)
+            loss = training_loss(self.network, batch, self.config.horizon_share)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip)
         self.optimizer.step()

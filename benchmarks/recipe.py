@@ -1,7 +1,8 @@
 """What training is made of, one change at a time: small models, equal steps, several seeds.
 
 Every arm is the `nano` model with the released recipe (`adamw`) and one change: the optimiser, a
-curriculum, the mean of the last snapshots, or a corpus without one group of generators. All are
+curriculum, the mean of the last snapshots, the share of the horizon in the loss, a broader recipe,
+or a corpus without one group of generators. All are
 scored on classics and on held-out synthetic series of all groups. What the results file holds is
 not trained again, so a run that was stopped goes on, and arms and seeds may be added:
 

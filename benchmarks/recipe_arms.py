@@ -1,4 +1,4 @@
-"""The arms of `recipe.py`: optimisers, curriculum, averaging, and corpora without a group."""
+"""The arms of `recipe.py`: optimisers, curriculum, averaging, loss, and other corpora."""
 
 from __future__ import annotations
 

@@ -23,6 +23,30 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain_config
 
 
+def by_dotted_key(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a nested dictionary by dotted key.
+
+    Parameters
+    ----------
+    values
+        Such as `to_dict` makes.
+    prefix
+        Put before every key.
+
+    Examples
+    --------
+    >>> by_dotted_key({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            leaves |= by_dotted_key(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
 def from_dict(cls: type[C], values: dict[str, Any], where: str = "") -> C:
     """Build a (nested) dataclass from a dictionary.
 
@@ -84,7 +108,9 @@ def _build(hint: Any, value: Any, where: str) -> Any:
     if choices and value not in choices:
         known = ", ".join(map(repr, choices))
         raise ValueError(f"Configuration key {where!r} must be one of {known}; got {value!r}.")
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+    if hint in (float, float | None) and isinstance(value, (int, str, bool)):
+        if isinstance(value, bool):
+            raise ValueError(f"Configuration key {where!r} must be a number; got {value!r}.")
         return float(value)  # YAML reads 1e-3 as a string
     return value
 

@@ -357,6 +357,9 @@ def test_a_run_may_start_from_a_detector(detect_config, tmp_path):
     still = detect_config.replace({"max_steps": 1, "optimizer.learning_rate": 0.0})
     go(still, tmp_path / "second", initial=tmp_path / "first")
     assert weights(tmp_path / "first") == weights(tmp_path / "second")
+    changes = {"model.backbone.d_hidden": 96}
+    with pytest.raises(ValueError, match="only forecasters grow"):
+        go(still, tmp_path / "third", initial=tmp_path / "first", overrides=changes)
 
 
 def test_recurrent_detectors_train(detect_config, tmp_path):

@@ -1,6 +1,7 @@
 """A grown network forecasts what the smaller one did, and all of it learns."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -89,39 +90,85 @@ def test_the_networks_given_are_not_changed():
         assert all(torch.equal(v, old[k]) for k, v in network.state_dict().items())
 
 
+def changed(config, **parts):
+    """A configuration with some settings of its parts replaced."""
+    return dataclasses.replace(
+        config,
+        **{name: dataclasses.replace(getattr(config, name), **new) for name, new in parts.items()},
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (sized(n_heads=6), "heads have 16 channels instead of 8"),
-        (sized(n_layers=1), "its n_layers is 2, the run's 1"),
-        (sized(d_embed=16), "its d_embed is 32, the run's 16"),
-        (sized(rope_base=10.0), "differs in more than its size"),
+        (sized(n_heads=6), "heads have 16 channels, those of the run 8"),
+        (sized(n_layers=1), "its backbone.n_layers is 2, that of the run only 1"),
+        (sized(d_embed=16), "its d_embed is 32, that of the run only 16"),
+        (sized(rope_base=10.0), "its backbone.rope_base is 1000.0, that of the run 10.0"),
+        (changed(sized(), tokenizer={"patch_length": 16}), "its tokenizer.patch_length is 32"),
         (
-            dataclasses.replace(
-                sized(), tokenizer=dataclasses.replace(SMALL.tokenizer, patch_length=16)
-            ),
-            "differs in more than its size",
+            changed(sized(), head={"quantile_levels": (0.1, 0.5, 0.9)}),
+            "its head.quantile_levels is",
         ),
-        (
-            dataclasses.replace(
-                sized(), head=dataclasses.replace(sized().head, quantile_levels=(0.1, 0.5, 0.9))
-            ),
-            "other quantile levels",
-        ),
-        (sized(name="mamba2"), "differs in more than its size"),
+        (sized(name="mamba2"), "its backbone.name is 'transformer', that of the run 'mamba2'"),
     ],
 )
 def test_what_cannot_grow_is_refused(config, reason):
     assert reason in misfit(SMALL, config)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
         grown(ForecastingNetwork(SMALL), ForecastingNetwork(config))
 
 
-def test_only_transformers_grow():
-    small = dataclasses.replace(
-        SMALL, backbone=dataclasses.replace(SMALL.backbone, name="companion", d_state=8)
-    )
-    assert "only transformers" in misfit(small, sized(small))
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"backbone": {"name": "companion", "d_state": 8}}, "only transformers"),
+        ({"backbone": {"forecast_tokens": "decoded"}}, "masked forecast tokens"),
+        ({"tokenizer": {"embedding": "adaptive"}}, "flat embedding"),
+        ({"tokenizer": {"n_prompts": 2}}, "no prompts"),
+    ],
+)
+def test_only_plain_transformers_grow(changes, reason):
+    small = changed(SMALL, **changes)
+    assert reason in misfit(small, sized(small))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": {"rotary": "adaptive"}},
+        {"tokenizer": {"references": False}},
+        {"tokenizer": {"name": "mixture"}},
+    ],
+)
+def test_other_tokens_and_rotations_grow_too(changes):
+    config = changed(SMALL, **changes)
+    small = trained_like(config)
+    large = grown_network(small, sized(config)).eval()
+    z, observed = series()
+    with torch.no_grad():
+        before, after = small(z, observed, 64), large(z, observed, 64)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+def test_settings_without_weights_may_differ():
+    large = changed(sized(dropout=0.1, d_state=8), head={"loss_weights": "log_decay"})
+    assert misfit(SMALL, dataclasses.replace(large, max_context=4096, name="other")) is None
+
+
+def test_a_wider_embedding_alone_grows(config, tmp_path):
+    """And does not start fresh, as one for other tokens does."""
+    still = config.replace({"max_steps": 1, "optimizer.learning_rate": 0.0})
+    run(still, tmp_path / "small", progress=False)
+    wider = {"model.d_embed": 40}
+    run(still, tmp_path / "large", initial=tmp_path / "small", overrides=wider, progress=False)
+    z, observed = series()
+    with torch.no_grad():
+        one, two = (
+            TSFM.from_pretrained(tmp_path / name).network(z, observed, 32)
+            for name in ("small", "large")
+        )
+    torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-5)
 
 
 def test_a_run_grows_from_a_smaller_model(config, tmp_path, caplog):

@@ -116,3 +116,17 @@ def test_the_share_of_the_horizon_reaches_the_loss(config, network):
     assert training_loss(network, batch, 0.5) != training_loss(network, batch)
     with pytest.raises(ValueError, match=r"horizon_share must be in \[0, 1\], got 2"):
         config.replace({"horizon_share": 2})
+    assert config.replace({"horizon_share": "3e-1"}).horizon_share == 0.3
+    with pytest.raises(ValueError, match="'horizon_share' must be a number; got True"):
+        config.replace({"horizon_share": True})
+
+
+def test_tokens_that_look_ahead_have_no_share_of_the_context(config):
+    ahead = {
+        "model.tokenizer.name": "decomposed",
+        "model.tokenizer.embedding": "decomposed",
+        "model.tokenizer.causal_decomposition": False,
+    }
+    assert Forecasting(config.replace(ahead)).network().tokenizer.looks_ahead
+    with pytest.raises(ValueError, match="leave horizon_share out"):
+        Forecasting(config.replace(ahead | {"horizon_share": 0.3})).network()

@@ -272,7 +272,8 @@ class ForecastingNetwork(nn.Module):
         hidden
             [B, T] bool, context tokens whose contents are hidden and must be predicted.
         horizon_share
-            Share of a row's loss that its horizon has; None: as many as its observed steps.
+            Share of a row's loss that its horizon has; None: as large as its share of the observed
+            steps. With 0 or 1, rows that have targets on the other side only have no loss.
 
         Returns
         -------

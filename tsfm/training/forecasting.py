@@ -62,8 +62,22 @@ class Forecasting(Task):
     config: PretrainConfig
 
     def network(self) -> ForecastingNetwork:
-        """A fresh network."""
-        return ForecastingNetwork(self.config.model)
+        """A fresh network.
+
+        Raises
+        ------
+        ValueError
+            If the loss cannot be shared out as configured.
+        """
+        network = ForecastingNetwork(self.config.model)
+        if network.tokenizer.looks_ahead and self.config.horizon_share is not None:
+            raise ValueError(
+                f"horizon_share={self.config.horizon_share} divides the loss between context and "
+                f"horizon, but tokens of the context look ahead with this tokenizer "
+                f"({self.config.model.tokenizer.name!r}), and only the horizon is learnt from: "
+                "leave horizon_share out, or set causal_decomposition / aligned_views otherwise."
+            )
+        return network
 
     def batches(self, first_step: int) -> ChunkStream[WindowBatch]:
         """Windows of the corpus from a step on."""

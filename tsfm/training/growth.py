@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from tsfm.config import by_dotted_key
 from tsfm.models.config import ModelConfig
 from tsfm.models.network import ForecastingNetwork
 
+_SIZES = {
+    "d_embed",
+    "head.d_hidden",
+    "backbone.n_layers",
+    "backbone.n_heads",
+    "backbone.d_model",
+    "backbone.d_hidden",
+}
+"""Settings that may rise."""
+_WITHOUT_WEIGHTS = {
+    "name",
+    "max_context",
+    "max_horizon",
+    "head.loss_weights",
+    "backbone.dropout",
+    "backbone.d_state",
+    "backbone.expand",
+    "backbone.d_conv",
+}
+"""Settings that may differ, because no weight of a transformer depends on them."""
 _PACKED = {"qkv.weight": 3, "gate_up.weight": 2}
 """Matrices that stand one above another in one tensor, and how many."""
 _READ = ("qkv.weight", "gate_up.weight", "head.mlp.hidden.weight", "head.mlp.skip.weight")
@@ -23,7 +43,7 @@ _ADDED = (
     "attention.out.weight",
     "mlp.out.weight",
 )
-"""What is added to the residual stream."""
+"""What is added to the residual stream; that of the head has as many rows as before."""
 
 
 def misfit(small: ModelConfig, large: ModelConfig) -> str | None:
@@ -37,37 +57,25 @@ def misfit(small: ModelConfig, large: ModelConfig) -> str | None:
     Examples
     --------
     >>> misfit(ModelConfig.preset("nano"), ModelConfig.preset("mini"))
-    'its attention heads have 16 channels instead of 32'
+    'its attention heads have 16 channels, those of the run 32'
     >>> misfit(ModelConfig.preset("mini"), ModelConfig.preset("small")) is None
     True
     """
-    before, after = small.backbone, large.backbone
-    if before.name != "transformer" or small.tokenizer.embedding != "flat":
-        return "only transformers on flat embeddings grow"
-    heads = [backbone.d_model // backbone.n_heads for backbone in (before, after)]
+    backbone, tokenizer = small.backbone, small.tokenizer
+    if backbone.name != "transformer" or backbone.forecast_tokens != "masked":
+        return "only transformers with masked forecast tokens grow"
+    if tokenizer.embedding != "flat" or tokenizer.n_prompts:
+        return "only models with a flat embedding and no prompts grow"
+    before, after = (by_dotted_key(config.to_dict()) for config in (small, large))
+    for key in before:
+        if key in _SIZES:
+            if before[key] > after[key]:
+                return f"its {key} is {before[key]}, that of the run only {after[key]}"
+        elif key not in _WITHOUT_WEIGHTS and before[key] != after[key]:
+            return f"its {key} is {before[key]!r}, that of the run {after[key]!r}"
+    heads = [config.backbone.d_model // config.backbone.n_heads for config in (small, large)]
     if heads[0] != heads[1]:
-        return f"its attention heads have {heads[0]} channels instead of {heads[1]}"
-    sizes = {
-        "d_embed": (small.d_embed, large.d_embed),
-        "head.d_hidden": (small.head.d_hidden, large.head.d_hidden),
-        "n_layers": (before.n_layers, after.n_layers),
-        "d_model": (before.d_model, after.d_model),
-        "d_hidden": (before.d_hidden, after.d_hidden),
-    }
-    for name, (old, new) in sizes.items():
-        if old > new:
-            return f"its {name} is {old}, the run's {new}"
-    widened = replace(
-        before,
-        n_layers=after.n_layers,
-        n_heads=after.n_heads,
-        d_model=after.d_model,
-        d_hidden=after.d_hidden,
-    )
-    if widened != after or small.tokenizer != large.tokenizer:
-        return "it differs in more than its size"
-    if small.head.quantile_levels != large.head.quantile_levels:
-        return "it forecasts other quantile levels"
+        return f"its attention heads have {heads[0]} channels, those of the run {heads[1]}"
     return None
 
 
@@ -110,7 +118,7 @@ def grown(small: ForecastingNetwork, fresh: ForecastingNetwork) -> dict[str, Ten
         if name.endswith("norm.weight") and old.shape != new.shape:  # of the residual stream
             old, new = old * math.sqrt(stretch), new * math.sqrt(stretch)
         after[name] = _placed(old, new, name)
-        if not adds and name.endswith("out.weight"):
+        if not adds and name.endswith(_ADDED):
             after[name] = torch.zeros_like(new)
     return after
 

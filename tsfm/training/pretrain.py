@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tsfm.models.network import ForecastingNetwork
@@ -202,28 +202,24 @@ def _start_from(module: PretrainModule, model: str | Path) -> None:
     weights, own = saved.state_dict(), network.state_dict()
     misfits = {k for k in weights.keys() | own.keys() if _shape(weights, k) != _shape(own, k)}
     fresh = {k.split(".")[0] for k in misfits}  # the whole part, not half of it
-    if fresh <= {"tokenizer", "embedding"}:
-        start = own | {k: v for k, v in weights.items() if k.split(".")[0] not in fresh}
-        if fresh:
-            logger.info("other tokens than those of %s: %s starts fresh", model, ", ".join(fresh))
-    else:
-        start = _larger(saved, network, f"{model} has another backbone or head: {min(misfits)}")
-        logger.info("%s grows to the size of the run", model)
+    hindrance: str | None = "only forecasters grow"
+    if isinstance(saved, ForecastingNetwork) and isinstance(network, ForecastingNetwork):
+        hindrance = misfit(saved.config, network.config)
+        if misfits and hindrance is None:
+            logger.info("%s grows to the size of the run", model)
+            weights, fresh = grown(saved, network), set()
+    if fresh - {"tokenizer", "embedding"}:
+        raise ValueError(
+            f"{model} has another backbone or head than the run: {min(misfits)} does not fit, and "
+            f"it cannot grow into the run's size: {hindrance}. Choose the sizes of that model; "
+            "or start from a smaller transformer with the same tokens and heads of equal width; "
+            "or, with equal backbone and head, change the tokenizer alone."
+        )
+    if fresh:
+        logger.info("%s of %s do not fit and start fresh", " and ".join(sorted(fresh)), model)
+    start = own | {k: v for k, v in weights.items() if k.split(".")[0] not in fresh}
     network.load_state_dict(start)
     averaged_network(module).load_state_dict(start)
-
-
-def _larger(saved: nn.Module, network: nn.Module, differs: str) -> dict[str, Tensor]:
-    """Weights of the run's network, grown from those of a saved one that fits no other way."""
-    reason: str | None = "only forecasters grow"
-    if isinstance(saved, ForecastingNetwork) and isinstance(network, ForecastingNetwork):
-        reason = misfit(saved.config, network.config)
-        if reason is None:
-            return grown(saved, network)
-    raise ValueError(
-        f"{differs} does not fit the run, and it cannot grow: {reason}. Only tokenizer and "
-        "embedding may differ, or all sizes be at least as large; choose the sizes of that model."
-    )
 
 
 def _shape(weights: dict[str, Tensor], name: str) -> torch.Size | None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tsfm.config import by_dotted_key
 from tsfm.training.config import RunConfig
 from tsfm.training.task import Scores
 
@@ -85,8 +86,8 @@ def check_same_run(config: RunConfig, out: Path, *, decaying: bool = False) -> N
     task = recorded.get("task", "forecast")
     if task != config.task:
         raise ValueError(f"{out} holds a run of the task {task!r}, not {config.task!r}.")
-    begun = _leaves(config.from_dict(recorded).to_dict())
-    now = _leaves(config.to_dict())
+    begun = by_dotted_key(config.from_dict(recorded).to_dict())
+    now = by_dotted_key(config.to_dict())
     free = _FREE_TO_CHANGE if decaying else _FREE_TO_CHANGE | _OF_DECAY_ALONE
     for key in sorted({*begun, *now} - free):
         if begun.get(key) != now.get(key):
@@ -105,7 +106,7 @@ def check_same_run(config: RunConfig, out: Path, *, decaying: bool = False) -> N
 
 def same_everywhere(config: RunConfig) -> dict[str, Any]:
     """Settings by dotted key that all processes of a run must have alike; folders may differ."""
-    leaves = _leaves(config.to_dict())
+    leaves = by_dotted_key(config.to_dict())
     facts = {key: value for key, value in leaves.items() if key != "corpus.path"}
     return facts | {"the order of families": _order(leaves)}
 
@@ -113,17 +114,6 @@ def same_everywhere(config: RunConfig) -> dict[str, Any]:
 def _order(leaves: dict[str, Any]) -> list[str]:
     """Families in the order of the recipe, which decides what is drawn."""
     return [key for key in leaves if key.startswith("recipe.families.")]
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of a nested dictionary by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            leaves |= _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + key] = value
-    return leaves
 
 
 def write_scores(scores: Scores, path: Path, step: int) -> None:

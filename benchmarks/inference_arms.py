@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from tsfm.models.batching import padded_length  # noqa: E402
 from tsfm.models.inputs import check_contexts, floors  # noqa: E402
 from tsfm.models.quantiles import pinball  # noqa: E402
 from tsfm.models.resampling import Trial, resampled_quantiles  # noqa: E402
-from tsfm.models.views import MENU, Menu  # noqa: E402
+from tsfm.models.views import MENUS, Menu, Menus  # noqa: E402
 
 Array = np.ndarray
 LENGTHS = ((96, 24), (256, 48), (512, 48), (1024, 96), (2048, 96))
@@ -187,12 +188,25 @@ class Widening:
         return cls(np.where(count > 0, best, 1.0))
 
 
-def _menu(poolings: bool = False, interpolations: bool = False, contexts: bool = False) -> Menu:
-    return Menu(
-        MENU.poolings if poolings else (),
-        MENU.interpolations if interpolations else (),
-        MENU.contexts if contexts else (),
-    )
+def _menus(*kinds: str) -> Menus:
+    """The menus with views of these kinds only."""
+
+    def only(menu: Menu) -> Menu:
+        return Menu(**{kind: getattr(menu, kind) for kind in kinds})
+
+    return Menus(only(MENUS.long), only(MENUS.short))
+
+
+def _one_menu() -> Menus:
+    """All views whatever the length, but that short contexts alone are interpolated."""
+    return Menus(short=dataclasses.replace(MENUS.long, interpolations=(2,)))
+
+
+def _as_it_was() -> Trial:
+    """Of the first `best`."""
+    poolings, contexts = (2, 3, 4, 6, 8, 12), (0.75, 0.5, 0.25, 0.125)
+    menus = Menus(Menu(poolings, (), contexts), Menu(poolings, (2, 4), contexts), 256)
+    return Trial(menus, mirrored=True, sharpness=12)
 
 
 ARMS = {
@@ -202,25 +216,20 @@ ARMS = {
     "fast": Arm(),
     "fast, widened": Arm(),
     "fast, widened by level": Arm(),
-    "fast with shortened views": Arm(Trial(_menu(contexts=True))),
-    "fast with pooled views": Arm(Trial(_menu(poolings=True))),
-    "fast with interpolated views": Arm(Trial(_menu(interpolations=True))),
-    "best without shortened views": Arm(Trial(_menu(poolings=True, interpolations=True))),
-    "best without pooled views": Arm(Trial(_menu(interpolations=True, contexts=True))),
-    "best without interpolated views": Arm(Trial(_menu(poolings=True, contexts=True))),
+    "fast with shortened views": Arm(Trial(_menus("contexts"))),
+    "fast with pooled views": Arm(Trial(_menus("poolings"))),
+    "fast with interpolated views": Arm(Trial(_menus("interpolations"))),
+    "best without shortened views": Arm(Trial(_menus("poolings", "interpolations"))),
+    "best without pooled views": Arm(Trial(_menus("interpolations", "contexts"))),
+    "best without interpolated views": Arm(Trial(_menus("poolings", "contexts"))),
+    "best, one menu": Arm(Trial(_one_menu())),
     "best, two back-tests": Arm(Trial(windows=2)),
     "best, three back-tests": Arm(Trial(windows=3)),
     "best, six back-tests": Arm(Trial(windows=6)),
     "best, back-tests mirrored": Arm(Trial(mirrored=True)),
     "best, widened": Arm(Trial()),
     "best, widened by level": Arm(Trial()),
-    "best as it was": Arm(
-        Trial(
-            Menu((2, 3, 4, 6, 8, 12), (2, 4), longest_interpolated=256),
-            mirrored=True,
-            sharpness=12,
-        )
-    ),
+    "best as it was": Arm(_as_it_was()),
 }
 """By what is said of them in the table; `best` first, the others are compared with it."""
 

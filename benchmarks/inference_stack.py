@@ -29,7 +29,15 @@ from inference_arms import (
 )
 
 PARTS = ("cost", "ablation")
-CASES = ((1000, 512, 48), (100, 2048, 96), (1, 2048, 96), (1000, 96, 24), (100, 512, 720))
+CASES = (
+    (1000, 512, 48),
+    (100, 2048, 96),
+    (1, 2048, 96),
+    (1000, 96, 24),
+    (100, 512, 720),
+    (1000, 48, 12),
+    (1000, 128, 24),
+)
 """Series, steps of context, steps ahead."""
 GOAL = 12.0
 """Times the cost of `fast` that `best` may have."""

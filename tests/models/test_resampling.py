@@ -7,7 +7,7 @@ import pytest
 
 from tsfm.models.batching import _TOKENS_WORTH_A_PASS as WORTH_A_PASS
 from tsfm.models.resampling import TRIAL, Trial, resampled_quantiles, view_weights
-from tsfm.models.views import Menu, views_of
+from tsfm.models.views import Menu, Menus, views_of
 
 WINDOWS = TRIAL.windows
 
@@ -23,6 +23,8 @@ def test_weights():
     gap = view_weights([[np.nan, 1.0], [np.nan, 0.5]])
     np.testing.assert_allclose(gap, view_weights([[1.0], [0.5]]))
     assert view_weights([[0.0], [0.0]]).sum() == pytest.approx(1)
+    both = view_weights([[[1.0, 1.0], [0.5, 3.0]], [[np.nan, np.nan], [0.1, 0.2]]])
+    np.testing.assert_array_equal(both, [view_weights([[1.0, 1.0], [0.5, 3.0]]), [1, 0]])
     for unit in (1e-200, 1e200):
         scaled = view_weights([[1.0 * unit], [0.5 * unit]])
         np.testing.assert_allclose(scaled, view_weights([[1.0], [0.5]]))
@@ -66,20 +68,35 @@ def test_a_view_of_nothing_but_a_gap_has_no_say(recording):
     assert np.isfinite(answer).all()
 
 
-def test_back_tests_leave_the_mirror_image_out(recording):
+def test_back_tests_and_light_views_leave_the_mirror_image_out(recording, monkeypatch):
     x = np.sin(np.arange(300.0) / 4)
-    resampled_quantiles(recording, [x], 24, "auto", False, [0])
     views = len(views_of(300, 24, recording.max_context))
-    mirrored = [one for _, one in recording.calls]
-    assert mirrored == sorted(mirrored), "back-tests come first"
-    read = {kind: sum(n for n, one in recording.calls if one is kind) for kind in (False, True)}
-    assert read[False] == WINDOWS * views
-    assert 1 <= read[True] <= views
+
+    def read():
+        recording.calls.clear()
+        resampled_quantiles(recording, [x], 24, "auto", False, [0])
+        return [sum(n for n, one in recording.calls if one is kind) for kind in (False, True)]
+
+    monkeypatch.setattr("tsfm.models.resampling._WORTH_A_MIRROR", 0)
+    plain, mirrored = read()
+    calls = [one for _, one in recording.calls]
+    assert calls == sorted(calls), "back-tests come first"
+    assert plain == WINDOWS * views
+    assert 1 <= mirrored <= views
+    monkeypatch.setattr("tsfm.models.resampling._WORTH_A_MIRROR", 1.1)
+    assert read() == [plain + mirrored, 0]
+
+
+def test_the_heaviest_view_is_kept_whatever_its_weight(recording, monkeypatch):
+    x = np.sin(np.arange(300.0) / 4)
+    monkeypatch.setattr("tsfm.models.resampling._SMALLEST_WEIGHT", 1)
+    answer = resampled_quantiles(recording, [x, np.ones(300)], 24, "auto", False, [0, 0])
+    assert np.isfinite(answer).all()
 
 
 def test_a_series_with_one_view_is_not_tested(recording):
     short = np.sin(np.arange(20.0))
-    resampled_quantiles(recording, [short], 8, "auto", False, [0], Trial(Menu((), (), ())))
+    resampled_quantiles(recording, [short], 8, "auto", False, [0], Trial(Menus(short=Menu())))
     assert recording.calls == [(1, True)]
 
 
@@ -106,8 +123,41 @@ def test_answers_do_not_depend_on_who_shares_a_call(tiny, monkeypatch):
     np.testing.assert_allclose(forecast(), together, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", [90, 700, 3000])
+def test_series_of_one_length_are_tried_as_each_alone(tiny, length):
+    rng = np.random.default_rng(5)
+    series = rng.standard_normal((6, length)).cumsum(1)
+    series[3:5][rng.random((2, length)) < 0.3] = np.nan
+    series[5, -80:-1] = np.nan  # more than some views show
+    seasons = [0, 0, 7, 0, 12, 0]
+    together = resampled_quantiles(tiny, list(series), 24, "auto", False, seasons)
+    for x, season, found in zip(series, seasons, together, strict=True):
+        alone = resampled_quantiles(tiny, [x], 24, "auto", False, [season])
+        np.testing.assert_allclose(found, alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_only_the_end_of_a_very_long_history_counts(recording):
+    x = np.sin(np.arange(60_000.0) / 4)
+    whole = resampled_quantiles(recording, [x], 24, "auto", False, [0])
+    shown = [past for past, _ in recording.shown]
+    recording.shown.clear()
+    part = resampled_quantiles(recording, [x[-5000:]], 24, "auto", False, [0])
+    np.testing.assert_array_equal(whole, part)
+    for one, (other, _) in zip(shown, recording.shown, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
-    ("n", "length", "horizon"), [(40, 512, 48), (10, 2048, 96), (1, 2048, 96)]
+    ("n", "length", "horizon"),
+    [
+        (40, 512, 48),
+        (10, 2048, 96),
+        (1, 2048, 96),
+        (300, 48, 12),
+        (300, 64, 16),
+        (300, 96, 24),
+        (300, 128, 24),
+    ],
 )
 def test_best_costs_at_most_twelve_times_fast(tiny, n, length, horizon):
     rng = np.random.default_rng(4)

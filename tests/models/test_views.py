@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsfm.models.views import MENU, PLAIN, Menu, View, interpolate, pool_mean, reach, views_of
+from tsfm.models.views import (
+    MENUS,
+    PLAIN,
+    Menu,
+    Menus,
+    View,
+    interpolate,
+    pool_mean,
+    reach,
+    views_of,
+)
 
 
 def test_pooling_takes_blocks_that_end_at_the_last_step():
@@ -68,11 +78,33 @@ def test_forecasts_of_many_series_come_back_together():
         np.testing.assert_array_equal(view.back(points, 10), each)
 
 
+@pytest.mark.parametrize(
+    "view", [PLAIN, View(pool=2), View(pool=8), View(upsample=2), View(context=0.5)]
+)
+@pytest.mark.parametrize("missing", [0.0, 0.3, 1.0])
+def test_series_of_one_length_are_shown_as_one_array(view, missing):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((5, 101))
+    x[2:][rng.random((3, 101)) < missing] = np.nan
+    each = np.stack([view.show(one, 64) for one in x])
+    np.testing.assert_array_equal(view.show(x, 64), each)
+
+
 def test_a_menu_says_what_is_tried():
-    assert views_of(100, 24, 1024, Menu((), (), ())) == [PLAIN]
-    assert len(views_of(128, 24, 1024, Menu((2,), (2, 4), (0.5,)))) == 5
-    assert View(upsample=2) not in views_of(129, 24, 1024)
-    assert MENU.size == 1 + len(MENU.poolings) + len(MENU.interpolations) + len(MENU.contexts)
+    assert views_of(100, 24, 1024, Menus(short=Menu())) == [PLAIN]
+    menus = Menus(Menu((2,), (4,)), Menu((2,), (2, 4), (0.5,)), longest_short=200)
+    assert len(views_of(200, 24, 1024, menus)) == 5
+    assert views_of(201, 24, 1024, menus) == [PLAIN, View(pool=2), View(upsample=4)]
+    assert menus.size == menus.short.size == 5
+
+
+def test_short_contexts_are_interpolated_and_long_ones_pooled():
+    short, long = (views_of(n, 24, 1024) for n in (MENUS.longest_short, MENUS.longest_short + 1))
+    assert View(upsample=2) in short
+    assert View(upsample=2) not in long
+    assert View(pool=2) in long
+    assert all(view.pool == 1 for view in short)
+    assert len(views_of(1024, 24, 1024)) == MENUS.size == MENUS.long.size
 
 
 @pytest.mark.parametrize("length", [700, 1400, 5000])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -54,16 +54,17 @@ def shared_lengths(
     ([2048, 512, 512, 512], [512, 96])
     """
     padded = [padded_length(length, longest, patch_length) for length in lengths]
-    return merged(padded, patch_length, mirrored)
+    final = merged(Counter(padded), patch_length, mirrored)
+    return [final[size] for size in padded]
 
 
-def merged(sizes: Sequence[int], unit: int, mirrored: bool = True) -> list[int]:
-    """Sizes of rows, raised to the next one that others have where rows are too few for a pass.
+def merged(rows: Mapping[int, int], unit: int, mirrored: bool = True) -> dict[int, int]:
+    """Where rows of each size go: to the next size that there is if they are too few for a pass.
 
     Parameters
     ----------
-    sizes
-        One per row.
+    rows
+        How many rows there are of each size.
     unit
         Size of a token.
     mirrored
@@ -71,11 +72,10 @@ def merged(sizes: Sequence[int], unit: int, mirrored: bool = True) -> list[int]:
 
     Examples
     --------
-    >>> merged([1, 1, 3], 1), merged([1] * 99 + [3], 1)[::99]
-    ([3, 3, 3], [1, 3])
+    >>> merged({1: 2, 3: 1}, 1), merged({1: 99, 3: 1}, 1)
+    ({3: 3, 1: 3}, {3: 3, 1: 1})
     """
-    count = Counter(sizes)
-    distinct = sorted(count)
+    count, distinct = dict(rows), sorted(rows)
     worth = _TOKENS_WORTH_A_PASS * unit // (1 + mirrored)
     joins: dict[int, int] = {}
     for size, larger in pairwise(distinct):
@@ -85,7 +85,7 @@ def merged(sizes: Sequence[int], unit: int, mirrored: bool = True) -> list[int]:
     final: dict[int, int] = {}
     for size in reversed(distinct):
         final[size] = final[joins[size]] if size in joins else size
-    return [final[size] for size in sizes]
+    return final
 
 
 def is_out_of_memory(error: BaseException) -> bool:

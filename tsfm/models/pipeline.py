@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["DECILES", "TSFM", "ForecastOutput", "Mode"]
 
 _TOKENS_PER_PASS = 16_384
+_TOKENS_PER_PASS_ON_CPU = 4_096
+"""Small enough that freed memory is used again, and not fetched anew from the system."""
 
 
 class TSFM(ArrayForecaster):
@@ -255,24 +257,27 @@ class TSFM(ArrayForecaster):
         mirrored
             Whether to average with the forecast of the mirror image, at twice the cost.
         """
-        contexts = [x[-self.max_context :] for x in contexts]
+        longest = self.max_context
+        contexts = [x[-longest:] for x in contexts]
+        lengths = [len(x) for x in contexts]
         answer = np.empty((len(contexts), horizon, self.n_levels))
-        order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]))
+        order = sorted(range(len(contexts)), key=lengths.__getitem__)
         bar = tqdm(total=len(order), disable=not progress, unit="series", desc="forecast")
         done, limit = 0, None if batch_size == "auto" else batch_size
         n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
+        most = _TOKENS_PER_PASS_ON_CPU if self.device.type == "cpu" else _TOKENS_PER_PASS
         patch = self.config.tokenizer.patch_length
         ahead = min(horizon, self.config.max_horizon) // patch + 1
-        padded = shared_lengths([len(x) for x in contexts], self.max_context, patch, mirrored)
+        padded = shared_lengths(lengths, longest, patch, mirrored)
         while done < len(order):
-            longest = padded[order[done]]
-            n_tokens = self.network.tokenizer.n_tokens(longest) + ahead
-            size = limit or max(1, _TOKENS_PER_PASS // ((1 + mirrored) * n_tokens * n_paths))
-            rows = [i for i in order[done : done + size] if padded[i] == longest]
+            length = padded[order[done]]
+            n_tokens = self.network.tokenizer.n_tokens(length) + ahead
+            size = limit or max(1, most // ((1 + mirrored) * n_tokens * n_paths))
+            rows = [i for i in order[done : done + size] if padded[i] == length]
             try:
                 season = torch.tensor([seasons[i] if seasons else 0 for i in rows])
                 some = [contexts[i] for i in rows]
-                answer[rows] = self._pass(some, longest, horizon, season, mirrored)
+                answer[rows] = self._pass(some, length, horizon, season, mirrored)
             except (MemoryError, RuntimeError) as error:
                 if len(rows) == 1 or not is_out_of_memory(error):
                     raise

@@ -7,31 +7,32 @@ for every series from its own past alone: each view forecasts the last stretches
 and the views' forecasts are averaged with weights that fall with their pinball loss there.
 
 Back-tests are most of the work, and a ranking needs less care than a forecast: the network reads
-the series there without its mirror image, at half the cost. All views share its passes.
+the series there without its mirror image, at half the cost. So it does in the end for views with
+little weight. All views share its passes, and series of one length are handled as one array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from tsfm.models.batching import merged
+from tsfm.models.jobs import Array, Block, Job, Runner
 from tsfm.models.quantiles import pinball
-from tsfm.models.views import MENU, Menu, View, views_of
+from tsfm.models.views import MENUS, Menus, reach, views_of
 
 if TYPE_CHECKING:
     from tsfm.models.pipeline import TSFM
 
-Array = NDArray[np.float64]
-
 _MARGIN = 0.03
 """Relative loss by which the plain view is favoured."""
-_SMALLEST_WEIGHT = 0.03
+_SMALLEST_WEIGHT = 0.05
 """Views with less weight are not worth a forecast."""
+_WORTH_A_MIRROR = 0.15
+"""Views with less weight are not worth the forecast of their mirror image."""
 _AT_ONCE = 8_000_000
 """Numbers that the back-tests of some series answer with, at most."""
 
@@ -42,7 +43,7 @@ class Trial:
 
     Parameters
     ----------
-    menu
+    menus
         Views beside the plain one.
     windows
         Stretches of the past that every view forecasts.
@@ -52,7 +53,7 @@ class Trial:
         How fast a view's weight falls with its relative loss.
     """
 
-    menu: Menu = MENU
+    menus: Menus = MENUS
     windows: int = 4
     mirrored: bool = False
     sharpness: float = 8.0
@@ -92,152 +93,103 @@ def resampled_quantiles(
         Which views are tried, and how.
     """
     answer = np.zeros((len(contexts), horizon, model.n_levels))
-    size = max(1, _AT_ONCE // (trial.menu.size * trial.windows * horizon * model.n_levels))
+    runner = Runner(model, batch_size, progress)
+    size = max(1, _AT_ONCE // (trial.menus.size * trial.windows * horizon * model.n_levels))
     for begin in range(0, len(contexts), size):
-        part = slice(begin, begin + size)
-        complete = [bool(np.isfinite(x).all()) for x in contexts[part]]
-        runner = _Runner(model, contexts[part], seasons[part], complete, batch_size, progress)
-        answer[part] = _mixed(runner, horizon, trial)
+        by_length: dict[int, list[int]] = {}
+        for i in range(begin, min(begin + size, len(contexts))):
+            by_length.setdefault(len(contexts[i]), []).append(i)
+        blocks = [
+            _block(numbers, contexts, seasons, horizon, model, trial)
+            for numbers in by_length.values()
+        ]
+        _fill(answer, runner, blocks, trial)
     return answer
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Forecast `steps` steps of a series in a view, from `cut` steps before its end."""
+def _block(
+    numbers: list[int],
+    contexts: Sequence[Array],
+    seasons: Sequence[int],
+    horizon: int,
+    model: TSFM,
+    trial: Trial,
+) -> Block:
+    """The series with these numbers, which are equally long, and how they are tried."""
+    length, longest = len(contexts[numbers[0]]), model.max_context
+    window = trial.window(length, horizon, model.config.max_horizon)
+    steps = reach(length, horizon, longest, trial.menus) + trial.windows * window
+    return Block(
+        np.array(numbers),
+        np.stack([contexts[i][-steps:] for i in numbers]),
+        [seasons[i] for i in numbers],
+        views_of(length, horizon, longest, trial.menus),
+        window,
+    )
 
-    series: int
-    view: View
-    cut: int
-    steps: int
+
+def _fill(answer: Array, runner: Runner, blocks: Sequence[Block], trial: Trial) -> None:
+    """Write the weighted quantiles of the blocks into `answer` [N, H, Q], which holds zeros."""
+    horizon, longest = answer.shape[1], runner.model.max_context
+    tables = _back_tests(runner, blocks, trial)
+    weights = [_without_the_smallest(view_weights(table, trial.sharpness)) for table in tables]
+    for mirrored in (True, False):
+        shares: dict[Job, Array] = {}
+        for block, weight in zip(blocks, weights, strict=True):
+            for view, share in zip(block.views, weight.T, strict=True):
+                heavy = share >= _WORTH_A_MIRROR * view.upsample  # that many times the cost
+                rows = np.flatnonzero((share > 0) & (heavy == mirrored))
+                if len(rows):
+                    shares[Job.of(block, view, 0, horizon, rows, longest)] = share[rows]
+        for jobs, found in runner.run(shares, mirrored):
+            numbers = np.concatenate([job.numbers for job in jobs])
+            share = np.concatenate([shares[job] for job in jobs])
+            answer[numbers] += share[:, None, None] * found
 
 
-def _mixed(runner: _Runner, horizon: int, trial: Trial) -> Array:
-    """Weighted quantiles over views, [n, H, Q]."""
+def _without_the_smallest(weights: Array) -> Array:
+    """Weights [n, V] of which the smallest have become nothing."""
+    least = np.minimum(_SMALLEST_WEIGHT, weights.max(-1, keepdims=True))
+    kept = np.where(weights >= least, weights, 0)
+    normalised: Array = kept / kept.sum(-1, keepdims=True)
+    return normalised
+
+
+def _back_tests(runner: Runner, blocks: Sequence[Block], trial: Trial) -> list[Array]:
+    """Losses of the views of each block on the last stretches of its past, [n, V, windows]."""
     longest = runner.model.max_context
-    views: list[list[View]] = []
-    for i, x in enumerate(runner.contexts):
-        some = views_of(len(x), horizon, longest, trial.menu)
-        # a view of nothing but a gap has no answer, and so no say
-        views.append([v for v in some if runner.shown(_Job(i, v, 0, horizon)) is not None])
-    finals: list[_Job] = []
-    shares: list[float] = []
-    for i, table in enumerate(_back_tests(runner, views, horizon, trial)):
-        weights = view_weights(table, trial.sharpness)
-        weights = np.where(weights >= _SMALLEST_WEIGHT, weights, 0)
-        kept = np.flatnonzero(weights)
-        finals += [_Job(i, views[i][v], 0, horizon) for v in kept]
-        shares += (weights[kept] / weights.sum()).tolist()
-    mixed = np.zeros((len(views), horizon, runner.model.n_levels))
-    for numbers, answers in runner.run(finals, mirrored=True):
-        for number, answer in zip(numbers, answers, strict=True):
-            mixed[finals[number].series] += shares[number] * answer
-    return mixed
-
-
-def _back_tests(
-    runner: _Runner, views: Sequence[Sequence[View]], horizon: int, trial: Trial
-) -> list[Array]:
-    """Losses of each series' views on the last stretches of its past, [V, windows] each."""
-    tables = [np.full((len(some), trial.windows), np.nan) for some in views]
-    jobs: list[_Job] = []
-    places: list[tuple[int, int, int]] = []
-    for i, (x, some) in enumerate(zip(runner.contexts, views, strict=True)):
-        size = trial.window(len(x), horizon, runner.model.config.max_horizon)
-        if not size or len(some) == 1:
+    levels = np.array(runner.model.config.head.quantile_levels)
+    tables = [np.full((len(b.values), len(b.views), trial.windows), np.nan) for b in blocks]
+    places: dict[Job, Array] = {}
+    for block, table in zip(blocks, tables, strict=True):
+        size = block.window
+        if not size or len(block.views) == 1:
             continue
-        for k in range(trial.windows):
-            jobs += [_Job(i, view, size * (k + 1), size) for view in some]
-            places += [(i, v, k) for v in range(len(some))]
-    for numbers, answers in runner.run(jobs, trial.mirrored):
-        found = runner.losses([jobs[number] for number in numbers], answers)
-        for number, loss in zip(numbers, found, strict=True):
-            i, v, k = places[number]
-            tables[i][v, k] = loss
+        for v, view in enumerate(block.views):
+            # a view of nothing but a gap has no answer, and so no say
+            rows = np.flatnonzero(np.isfinite(view.show(block.values, longest)).any(1))
+            for k in range(trial.windows):
+                job = Job.of(block, view, size * (k + 1), size, rows, longest)
+                places[job] = table[:, v, k]
+    for jobs, answers in runner.run(places, trial.mirrored):
+        losses = _losses(np.concatenate([job.truth for job in jobs]), answers, levels)
+        begin = 0
+        for job in jobs:
+            places[job][job.rows] = losses[begin : begin + len(job.rows)]
+            begin += len(job.rows)
     return tables
 
 
-@dataclass(frozen=True)
-class _Runner:
-    """A model and the series that it is to forecast, in views; `complete` ones have no gaps."""
-
-    model: TSFM
-    contexts: Sequence[Array]
-    seasons: Sequence[int]
-    complete: Sequence[bool]
-    batch_size: int | Literal["auto"]
-    progress: bool
-
-    def run(self, jobs: Sequence[_Job], mirrored: bool) -> Iterator[tuple[list[int], Array]]:
-        """Answers [n, steps, Q] with the numbers of their jobs, of one view and length at a time.
-
-        Jobs share a call of the model, whatever their view, where they want as many patches.
-        Those whose view shows nothing but a gap have no answer.
-        """
-        for points, groups in self._calls(jobs, mirrored).items():
-            shown = [
-                (number, past)
-                for group in groups.values()
-                for number in group
-                if (past := self.shown(jobs[number])) is not None
-            ]
-            if not shown:
-                continue
-            cycles = [jobs[n].view.season(self.seasons[jobs[n].series]) for n, _ in shown]
-            found = self.model.quantiles(
-                [past for _, past in shown],
-                points,
-                self.batch_size,
-                self.progress,
-                cycles,
-                mirrored,
-            )
-            row = {number: i for i, (number, _) in enumerate(shown)}
-            for (view, steps), group in groups.items():
-                numbers = [number for number in group if number in row]
-                if numbers:
-                    rows = [row[number] for number in numbers]
-                    yield numbers, view.back(found[rows], steps)
-
-    def _calls(
-        self, jobs: Sequence[_Job], mirrored: bool
-    ) -> dict[int, dict[tuple[View, int], list[int]]]:
-        """Numbers of the jobs by points to forecast, and then by view and steps."""
-        config = self.model.config
-        patch = config.tokenizer.patch_length
-        spans = [-(-job.view.horizon(job.steps) // patch) for job in jobs]
-        # a forecast is the beginning of any longer one: few jobs share a call with longer ones
-        one_pass = -(-config.max_horizon // patch)
-        short = [n for n, wanted in enumerate(spans) if wanted <= one_pass]
-        for n, wanted in zip(short, merged([spans[n] for n in short], 1, mirrored), strict=True):
-            spans[n] = wanted
-        calls: dict[int, dict[tuple[View, int], list[int]]] = {}
-        for number, (job, wanted) in enumerate(zip(jobs, spans, strict=True)):
-            group = calls.setdefault(wanted, {})
-            group.setdefault((job.view, job.steps), []).append(number)
-        return {
-            max(view.horizon(steps) for view, steps in group): group for group in calls.values()
-        }
-
-    def shown(self, job: _Job) -> Array | None:
-        """What the view of a job shows; None where that is nothing but a gap."""
-        x = self.contexts[job.series]
-        past = job.view.show(x[: len(x) - job.cut], self.model.max_context)
-        return past if self.complete[job.series] or np.isfinite(past).any() else None
-
-    def losses(self, jobs: Sequence[_Job], answers: Array) -> Array:
-        """Mean pinball loss of each answer over observed steps; NaN where there are none."""
-        levels = np.array(self.model.config.head.quantile_levels)
-        truth = np.stack([self.contexts[job.series][-job.cut :][: job.steps] for job in jobs])
-        seen = np.isfinite(truth)
-        error = np.where(seen, truth, 0)[..., None] - answers
-        total = np.where(seen, pinball(error, levels).mean(-1), 0).sum(1)
-        mean: Array = total / np.where(seen.any(1), seen.sum(1), np.nan)
-        return mean
+def _losses(truth: Array, answers: Array, levels: Array) -> Array:
+    """Mean pinball loss of each answer over observed steps; NaN where there are none."""
+    seen = np.isfinite(truth)
+    error = np.where(seen, truth, 0)[..., None] - answers
+    total = np.where(seen, pinball(error, levels).mean(-1), 0).sum(1)
+    mean: Array = total / np.where(seen.any(1), seen.sum(1), np.nan)
+    return mean
 
 
-def view_weights(
-    losses: Iterable[Sequence[float]] | Array, sharpness: float = TRIAL.sharpness
-) -> Array:
+def view_weights(losses: ArrayLike, sharpness: float = TRIAL.sharpness) -> Array:
     """Weights of the views from their back-test losses, the plain view first.
 
     Windows in which the plain view has no loss (nothing was observed there) are left out; views
@@ -246,20 +198,25 @@ def view_weights(
     Parameters
     ----------
     losses
-        One sequence of losses per view, one loss per window.
+        [..., views, windows], NaN for none.
     sharpness
         How fast a weight falls with the relative loss.
+
+    Returns
+    -------
+    ndarray
+        [..., views], the sum of each series' weights is one.
     """
-    windows = np.array([list(one) for one in losses])
-    usable = np.isfinite(windows[0])
-    if not usable.any():
-        plain: Array = np.eye(len(windows))[0]
-        return plain
-    table: Array = windows[:, usable].mean(1)
+    windows: Array = np.asarray(losses, dtype=np.float64)
+    usable = np.isfinite(windows[..., :1, :])
+    count = usable.sum(-1)  # [..., 1]
+    table = np.where(usable, windows, 0).sum(-1) / np.maximum(count, 1)
     with np.errstate(over="ignore"):
-        excess = table / max(table[0], np.finfo(float).tiny) - 1
-    excess[0] -= _MARGIN
-    weights = np.exp(-sharpness * (excess - np.nanmin(excess)))
-    weights = np.where(np.isfinite(excess), weights, 0)
-    normalised: Array = weights / weights.sum()
+        excess = table / np.maximum(table[..., :1], np.finfo(float).tiny) - 1
+    excess[..., 0] -= _MARGIN
+    known = np.isfinite(excess)
+    known[..., 1:] &= count > 0
+    weights = np.exp(-sharpness * (excess - np.nanmin(excess, -1, keepdims=True)))
+    weights = np.where(known, weights, 0)
+    normalised: Array = weights / weights.sum(-1, keepdims=True)
     return normalised

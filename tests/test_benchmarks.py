@@ -93,10 +93,10 @@ def test_each_arm_of_the_recipe_changes_one_thing():
     code = (
         "import json, sys; sys.path.insert(0, 'benchmarks')\n"
         "from recipe_arms import arms, config_of\n"
-        "from tsfm.training.record import _leaves\n"
-        "leaves = {arm: _leaves(config_of(arm, 1000).to_dict()) for arm in arms()}\n"
+        "from tsfm.config import by_dotted_key\n"
+        "leaves = {arm: by_dotted_key(config_of(arm, 1000).to_dict()) for arm in arms()}\n"
         "keys = {key for values in leaves.values() for key in values}\n"
-        "print(json.dumps({arm: sorted({k.split('.')[1] for k in keys "
+        "print(json.dumps({arm: sorted({[*k.split('.')[1:], k][0] for k in keys "
         "if values.get(k) != leaves['adamw'].get(k)}) for arm, values in leaves.items()}))"
     )
     done = subprocess.run(
@@ -108,6 +108,12 @@ def test_each_arm_of_the_recipe_changes_one_thing():
     assert changes.pop("curriculum") == ["curriculum"]
     assert changes.pop("muon-0.007") == ["matrix_learning_rate", "name"]
     assert changes["normuon-0.02"] == ["name"]  # at the rate that is the default
+    assert changes["horizon-0.3"] == ["horizon_share"]
+    assert changes["horizon-0.3:shorter"] == ["horizon_share", "windows"]
+    assert changes["families"] == ["directed", "families"]
+    assert changes["short"] == ["short"]
+    assert changes["augmented"] == ["augment"]
+    assert changes["broad"] == ["augment", "directed", "families", "short"]
     left_out = {arm: keys for arm, keys in changes.items() if arm.startswith("without-")}
     assert len(left_out) >= 9
     assert all(keys == ["families"] for keys in left_out.values())

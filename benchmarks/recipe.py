@@ -2,9 +2,9 @@
 
 Every arm is the `nano` model with the released recipe (`adamw`) and one change: the optimiser, a
 curriculum, the mean of the last snapshots, the share of the horizon in the loss, a broader recipe,
-or a corpus without one group of generators. All are
-scored on classics and on held-out synthetic series of all groups. What the results file holds is
-not trained again, so a run that was stopped goes on, and arms and seeds may be added:
+or a corpus without one group of generators. All are scored on classics and on held-out synthetic
+series of all groups. What the results file holds is not trained again, so a run that was stopped
+goes on, and arms and seeds may be added:
 
 python benchmarks/recipe.py --data DIR
 python benchmarks/recipe.py --data DIR --arms adamw normuon-0.02 --seeds 1 2 3 --steps 2000

@@ -69,8 +69,7 @@ def test_the_mirror_image_is_that_of_the_negated_series(
             if field.name == "row":  # a mirror image belongs to the series it mirrors
                 assert torch.equal(found, torch.arange(rows).repeat(2))
             elif isinstance(expected, torch.Tensor):
-                # rows of one or two known values round by up to 2e-5
-                torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
             else:
                 assert found == expected
 

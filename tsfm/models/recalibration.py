@@ -8,7 +8,7 @@ stays so.
 What is promised. Were the scores of the windows and those of the steps to come exchangeable, each
 level would hold on average. Those of a time series are not: windows follow and may overlap each
 other, and the process may change. What remains is approximate, and is measured on simulated
-processes by `benchmarks/coverage.py`.
+processes by `benchmarks/calibration.py`.
 """
 
 from __future__ import annotations

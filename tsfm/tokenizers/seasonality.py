@@ -156,7 +156,7 @@ def variogram(
     Returns
     -------
     tuple of Tensor
-        Mean squared difference and number of pairs, both [B, L], lag 0 first.
+        Mean squared difference, 0 without pairs, and number of pairs, both [B, L], lag 0 first.
     """
     length = x.shape[1]
     n_fft = _n_fft(length)
@@ -165,7 +165,8 @@ def variogram(
     cross = (fq * fm.conj()).real - fx.abs().square()
     squares = 2 * torch.fft.irfft(cross.to(fx.dtype), n_fft)[:, :length]
     pairs = torch.fft.irfft(fm.abs().square().to(fx.dtype), n_fft)[:, :length].round()
-    return squares.clamp_min(0) / pairs.clamp_min(1), pairs
+    # without pairs the sum is the rounding of the transforms, whose root is not small
+    return squares.clamp_min(0) * (pairs > 0) / pairs.clamp_min(1), pairs
 
 
 def find_repeat_lags(

@@ -129,6 +129,29 @@ def test_windows_that_vary_as_a_whole_widen_the_tails():
     assert width[1] > width[0]
 
 
+@pytest.mark.parametrize("common", [0.0, 0.3, 0.8])
+def test_corrected_levels_hold_as_often_as_they_say(common):
+    """On average over series, with unequal weights and with what windows have in common."""
+    from statistics import NormalDist
+
+    from scipy.special import ndtr
+
+    n, windows, steps = 1000, 16, 16
+    rng = np.random.default_rng(5)
+    z = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+    y = np.sqrt(common) * rng.normal(size=(n, windows, 1, 1))
+    y = y + np.sqrt(1 - common) * rng.normal(size=(n, windows, steps, 1))
+    y = np.concatenate([y, -y])
+    spread = z[LEVELS.index(0.9)] - z[LEVELS.index(0.1)]
+    scores = (y - z) / spread
+    apart, unshrunk = np.full(2 * n, float(windows)), np.full(2 * n, True)
+    found = corrections(scores, LEVELS, steps, apart, unshrunk, np.arange(windows)[::-1])
+    held = ndtr(z + spread * found).mean(axis=0)
+    tenth_to_ninth = [LEVELS.index(k / 10) for k in range(1, 10)]
+    wanted = np.array(LEVELS)[tenth_to_ninth]
+    np.testing.assert_allclose(held[:, tenth_to_ninth] - wanted, 0, atol=0.005)
+
+
 def test_nothing_known_corrects_nothing():
     scores = np.full((2, 4, 8, len(LEVELS)), np.nan)
     scores[1] = normal_scores(1, 4, 8, 1.0)[0]

@@ -166,6 +166,17 @@ def test_values_that_tie_are_held_at_least_as_often_as_promised():
     assert inside.mean() > 0.79
 
 
+def test_a_value_within_several_windows_is_no_tie():
+    """Chance moves the median of continuous values by nothing; discrete ones are not shrunk."""
+    noise = np.random.default_rng(2).normal(size=(100, 120))
+    still = []
+    for values in (noise, np.round(noise) + 0.1):
+        found = measure(Normal(steps=24), list(values), 24, 120)
+        still.append((found.shifts[..., MEDIAN] == 0).mean())
+    assert still[0] > 0.4
+    assert still[1] < 0.1
+
+
 def test_findings_of_some_series_replace_earlier_ones():
     series = list(np.random.default_rng(0).normal(size=(3, 300)))
     old, new = measure(Normal(), series, 8, 300), measure(Normal(wide=3.0), series[1:2], 8, 300)

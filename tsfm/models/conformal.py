@@ -149,11 +149,13 @@ def corrections(
     Level by level the correction is the weighted conformal quantile of the signed scores
     (`conformal_quantiles`, "linear"): of all windows, weighted by recency, and of all steps,
     weighted by their distance from the step in octaves (steps twice as far count for 0.6).
-    Scores of one window vary together; how much is measured by the spread between windows of
-    their shares below the deciles .1 and .9 (a design effect), and the weight of the score to
-    come is multiplied by it. What moves all levels alike, the correction of the median, is shrunk
-    by the share of its square that its standard error explains (James and Stein), unless values
-    are discrete, when a small move decides on which side of a value a quantile lies.
+    The score to come weighs as much as they do, `sum(w^2) / sum(w)`: then the M scores of weight
+    w correct a level as `sum(w)^2 / sum(w^2)` scores of weight one would (Kish). Scores of one
+    window vary together; how much is measured by the spread between windows of their shares below
+    the deciles .1 and .9 (a design effect), and the weight of the score to come is multiplied by
+    it. What moves all levels alike, the correction of the median, is shrunk by the share of its
+    square that its standard error explains (James and Stein), unless values are discrete, when a
+    small move decides on which side of a value a quantile lies.
 
     Parameters
     ----------
@@ -188,10 +190,13 @@ def corrections(
     for at, centre in enumerate(centres(horizon)):
         near = np.exp(-0.5 * ((steps - np.log2(centre)) / _OCTAVES) ** 2)
         weights = _weights(flat, (recency[:, None] * near).ravel()[None, None], order)
-        new = np.minimum(_design_effect(scores, wanted, near), near.sum() ** 2 / (near**2).sum())
+        design = np.minimum(
+            _design_effect(scores, wanted, near), near.sum() ** 2 / (near**2).sum()
+        )
+        new = design * overlap * _typical(weights[:, median])
         found = np.stack(
             [
-                _between(ordered[:, q], weights[:, q], wanted[q : q + 1], new * overlap)[:, 0]
+                _between(ordered[:, q], weights[:, q], wanted[q : q + 1], new)[:, 0]
                 for q in range(n_levels)
             ],
             axis=-1,
@@ -199,6 +204,13 @@ def corrections(
         kept = np.where(discrete, 1.0, _credible(scores[..., median], near, found, independent))
         answer[:, at] = found - (1 - kept)[:, None] * found[:, median : median + 1]
     return np.where(np.isfinite(answer), answer, 0.0)
+
+
+def _typical(weights: Array) -> Array:
+    """Mean `[N]` of the weights `[N, M]`, weighted by themselves; 0 without any."""
+    total = weights.sum(axis=1)
+    typical: Array = (weights**2).sum(axis=1) / np.where(total > 0, total, 1.0)
+    return typical
 
 
 def _window_means(values: Array, weights: Array) -> Array:

@@ -296,13 +296,16 @@ class _BackTests:
         scores = np.where(known[..., None], truth[..., None] - quantiles, np.nan)
         scores /= spread[..., None]
         windows = known.mean(axis=2).sum(axis=1)
-        apart = [
-            (1 + (len(plan.cuts) - 1) * plan.stride / plan.steps) / len(plan.cuts)
-            for plan in plans
-        ]
-        values = [np.unique(one[here]) for one, here in zip(truth, known, strict=True)]
-        discrete = np.array([2 * len(v) <= n for v, n in zip(values, count, strict=True)])
-        return cls(scores, windows * np.array(apart), narrowest, discrete)
+        apart = np.array(
+            [
+                (1 + (len(plan.cuts) - 1) * plan.stride / plan.steps) / len(plan.cuts)
+                for plan in plans
+            ]
+        )
+        values = [len(np.unique(one[here])) for one, here in zip(truth, known, strict=True)]
+        # a step within several windows is one value, not several equal ones
+        discrete = 2 * np.array(values) <= count * apart
+        return cls(scores, windows * apart, narrowest, discrete)
 
     def judge(self, horizon: int) -> Recalibration:
         """What the scores of each series by itself say."""

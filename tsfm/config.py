@@ -4,9 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 C = TypeVar("C")
+
+
+def read_yaml(path: str | Path, what: str, folder: str) -> Any:
+    """What a YAML file holds; errors name the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it is, for error messages.
+    folder
+        Where the repository has files of its kind, for error messages.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not YAML.
+
+    Examples
+    --------
+    >>> read_yaml("none.yaml", "recipe", "datasets")
+    Traceback (most recent call last):
+    FileNotFoundError: recipe none.yaml does not exist; look in datasets/.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{what} {path} does not exist; look in {folder}/.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{what} {path} is no YAML: {reason}. Correct it, or start from a copy of a file of "
+            f"{folder}/."
+        ) from None
 
 
 def to_dict(config: Any) -> dict[str, Any]:

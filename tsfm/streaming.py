@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from tsfm.arguments import check_forecaster
 from tsfm.backtests import BackTests
 from tsfm.frames.extend import extend
+from tsfm.frames.layout import column_arguments
 from tsfm.frames.panel import Panel
 from tsfm.frames.read import Data, Float64, read
 from tsfm.inference import ModelCall
@@ -178,16 +178,8 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
         return forecaster
 
     def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
-        """Column arguments: those that `fit` found, where `X` is a frame of the same make."""
         forecaster = cast("Forecaster", self)
-        names = {
-            "id_col": forecaster.id_col,
-            "timestamp_col": forecaster.timestamp_col,
-            "target_col": forecaster.target_col,
-        }
-        if fitted and isinstance(X, pd.DataFrame) and forecaster.panel_.layout.from_frame:
-            names.update(forecaster.panel_.layout.arguments)
-        return names
+        return column_arguments(forecaster, X, forecaster.panel_.layout if fitted else None)
 
     def _resume(self, folder: Path) -> None:
         """Takes over what a saved forecaster knew beyond its remembered rows."""

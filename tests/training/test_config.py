@@ -74,8 +74,26 @@ def test_mistakes_are_named(config_file, overrides, message):
 
 
 def test_a_recipe_that_is_not_there(config_file):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere\.yaml does not exist; look in datasets/"
+    ):
         PretrainConfig.load(config_file, {"recipe": "nowhere.yaml"})
+
+
+@pytest.mark.parametrize("load", [PretrainConfig.load, load_run])
+def test_files_that_are_no_configuration_are_named(config_file, tmp_path, load):
+    odd = tmp_path / "odd.yaml"
+    with pytest.raises(FileNotFoundError, match=r"config .*odd\.yaml does not exist; look in"):
+        load(odd)
+    odd.write_text("model: [mini\n")
+    with pytest.raises(ValueError, match=r"config .*odd\.yaml is no YAML: .* Correct it"):
+        load(odd)
+    for text in ("", "mini", "- mini\n"):
+        odd.write_text(text)
+        with pytest.raises(ValueError, match=r"odd\.yaml must hold names and values"):
+            load(odd)
+        with pytest.raises(ValueError, match=r"recipe odd\.yaml must hold names and values"):
+            load(config_file, {"recipe": "odd.yaml"})
 
 
 def test_model_and_corpus_must_cut_the_same_patches(config):

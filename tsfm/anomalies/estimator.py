@@ -29,6 +29,7 @@ from tsfm.anomalies.loading import LoadedDetector, load_detector
 from tsfm.anomalies.thresholds import Reference, Rule, choose_rule
 from tsfm.frames.errors import DataWarning
 from tsfm.frames.infer import Freq
+from tsfm.frames.layout import column_arguments
 from tsfm.frames.panel import OnDuplicates, OnGaps, Panel, to_panel
 from tsfm.frames.read import Data
 from tsfm.models.calibration import Table
@@ -175,15 +176,7 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
-        """Column arguments: those that `fit` found, where `X` is a frame of the same make."""
-        names = {
-            "id_col": self.id_col,
-            "timestamp_col": self.timestamp_col,
-            "target_col": self.target_col,
-        }
-        if fitted and isinstance(X, pd.DataFrame) and self.panel_.layout.from_frame:
-            names.update(self.panel_.layout.arguments)
-        return names
+        return column_arguments(self, X, self.panel_.layout if fitted else None)
 
     def _remember(self, panel: Panel) -> None:
         """Keep series, and what scikit-learn wants to know of a wide frame."""

@@ -70,21 +70,20 @@ def calibrate(
         raise typer.BadParameter("--n-causal must be 0, or 20 or more")
     from tsfm.models.calibration import FALSE_ALARMS, FILE
 
-    if not recipe.is_file():
-        raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
     started = time.perf_counter()
 
     from tsfm.datasets.anomalies import AnomalyRecipe
     from tsfm.models import Detector
     from tsfm.training.calibrate import calibrate as make
 
+    corpus = AnomalyRecipe.load(recipe)
     detector = Detector.from_pretrained(model, device=device)
     need_writable(model / FILE, "--model")
     lengths = [2**k for k in range(4, 32) if 2**k <= longest]
     delays = tuple(sorted(set(delay or (0,)))) if n_causal else ()
     known = make(
         detector,
-        AnomalyRecipe.load(recipe),
+        corpus,
         n_series=n_series,
         lengths=lengths,
         delays=delays,

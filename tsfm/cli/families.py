@@ -66,8 +66,6 @@ def families(
     from tsfm.cli.errors import note
     from tsfm.cli.tables import need_writable
 
-    if recipe is not None and not recipe.is_file():
-        raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
     if out is not None:
         need_writable(out)
 
@@ -76,9 +74,10 @@ def families(
     from tsfm.evaluation.runner import resolve_model
     from tsfm.models.hub import assets
 
+    corpus = Recipe.load(recipe or assets("datasets") / "synthetic.yaml")
     report = evaluate(
         resolve_model(model, device),
-        Recipe.load(recipe or assets("datasets") / "synthetic.yaml"),
+        corpus,
         n_series=n_series,
         context_length=context_length,
         prediction_length=prediction_length,

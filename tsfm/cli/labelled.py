@@ -79,8 +79,6 @@ def anomalies(
     from tsfm.cli.errors import note
     from tsfm.cli.tables import need_writable
 
-    if not recipe.is_file():
-        raise FileNotFoundError(f"--recipe {recipe} does not exist; look in datasets/")
     if out is not None:
         need_writable(out)
 
@@ -90,13 +88,14 @@ def anomalies(
     from tsfm.evaluation.labelled import BASELINES, evaluate
     from tsfm.loading import load_model
 
+    corpus = AnomalyRecipe.load(recipe)
     loaded = load_detector(model, device)
     if loaded.calibration is None:
         note(f"{model} has no calibration.json: neither recall nor false alarms are measured")
     real = [] if classics is None else [series for _, series in read_series(classics)]
     report = evaluate(
         loaded.model,
-        AnomalyRecipe.load(recipe),
+        corpus,
         name=Path(model).name,
         table=loaded.calibration.table() if loaded.calibration else None,
         length=length,

@@ -83,8 +83,6 @@ def longterm(
     from tsfm.cli.errors import note
     from tsfm.cli.tables import need_writable
 
-    if config is not None and not config.is_file():
-        raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
     if out is not None:
         need_writable(out)
     from tsfm.evaluation.longterm import LongTermTask, report

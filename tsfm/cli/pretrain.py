@@ -99,8 +99,6 @@ def pretrain(
     A run can be stopped at any moment and resumed; it then ends like one
     that was never stopped.
     """
-    if not config.is_file():
-        raise FileNotFoundError(f"--config {config} does not exist; look in configs/pretrain")
     need_train_extra()
     import logging
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from tsfm.config import from_dict, to_dict
+from tsfm.config import from_dict, read_yaml, to_dict
 from tsfm.datasets.augment import AugmentConfig
 
 
@@ -186,10 +184,12 @@ class Recipe:
 
         Raises
         ------
+        FileNotFoundError
+            If the file does not exist.
         ValueError
-            If a key or a family is unknown.
+            If it is not YAML, or a key or a family is unknown.
         """
-        return cls.from_dict(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(read_yaml(path, "recipe", "datasets"))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -69,6 +69,41 @@ class Layout:
         return (
             found if self.time_from == "index" else {**found, "timestamp_col": self.timestamp_col}
         )
+
+
+class _Columns(Protocol):
+    """What an estimator was told of its columns."""
+
+    id_col: Any
+    timestamp_col: Any
+    target_col: Any
+
+
+def column_arguments(estimator: _Columns, data: object, fitted: Layout | None) -> dict[str, Any]:
+    """Column arguments of `to_panel` for an estimator's data.
+
+    Parameters
+    ----------
+    estimator
+        Has `id_col`, `timestamp_col` and `target_col`.
+    data
+        What it was given.
+    fitted
+        Where `fit` found the series; None before.
+
+    Returns
+    -------
+    dict of str to object
+        What the estimator was told; where `fit` saw a frame and `data` is one, what `fit` found.
+    """
+    again = fitted is not None and fitted.from_frame and isinstance(data, pd.DataFrame)
+    found = fitted.arguments if fitted is not None and again else {}
+    return {
+        "id_col": estimator.id_col,
+        "timestamp_col": estimator.timestamp_col,
+        "target_col": estimator.target_col,
+        **found,
+    }
 
 
 def flatten_index(frame: pd.DataFrame, wanted: Sequence[Hashable | None]) -> pd.DataFrame:

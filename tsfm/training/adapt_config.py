@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tsfm.config import from_dict
-from tsfm.training.finetune_config import check_numbers, read_yaml
+from tsfm.config import from_dict, read_yaml
+from tsfm.training.finetune_config import FOLDER, check_numbers
 
 Method = Literal["lora", "full", "head"]
 METHODS = ("lora", "full", "head")
@@ -138,7 +138,7 @@ def read_adaptation(
     >>> read_adaptation(None, "head", {"epochs": 3}).epochs
     3
     """
-    file = {} if path is None else read_yaml(Path(path))
+    file = {} if path is None else read_yaml(path, "config", FOLDER)
     if isinstance(file, dict) and "preset" in file:
         raise ValueError(
             f"{path} is for preset={file['preset']!r}; a pretrained model takes a file with the "

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
-import yaml
-
-from tsfm.config import from_dict, to_dict
+from tsfm.config import from_dict, read_yaml, to_dict
 from tsfm.datasets.recipes import Recipe
 from tsfm.datasets.ring import ring_device
 from tsfm.datasets.stored.config import CorpusConfig
 from tsfm.models.config import ModelConfig
+
+FOLDER = "configs/pretrain"
+"""Where files of runs are."""
 
 OPTIMIZERS = ("adamw", "muon", "normuon")
 
@@ -132,12 +133,14 @@ class RunConfig:
         Raises
         ------
         ValueError
-            If a key is unknown.
+            If a file is not YAML, or a key is unknown.
         FileNotFoundError
             If the file or its recipe does not exist.
         """
         path = Path(path)
-        values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path, "config", FOLDER)
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} must hold names and values, got {values!r}.")
         overrides = overrides or {}
         values |= {key: value for key, value in overrides.items() if "." not in key}
         presets = get_type_hints(cls)["model"].preset
@@ -233,7 +236,9 @@ def _recipe_values(recipe: Any, folder: Path) -> Any:
     changes = {"base": recipe} if isinstance(recipe, str) else recipe
     if not isinstance(changes, dict) or "base" not in changes:
         return recipe
-    values = yaml.safe_load((folder / changes["base"]).read_text(encoding="utf-8"))
+    values = read_yaml(folder / changes["base"], "recipe", "datasets")
+    if not isinstance(values, dict):
+        raise ValueError(f"recipe {changes['base']} must hold names and values, got {values!r}.")
     return {**values, **{key: value for key, value in changes.items() if key != "base"}}
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tsfm.config import from_dict
+from tsfm.config import from_dict, read_yaml
 from tsfm.models.presets.config import PresetConfig, preset_config
+
+FOLDER = "configs/finetune"
+"""Where files of settings are."""
 
 SCHEDULES = ("cosine", "halving", "constant")
 
@@ -188,7 +189,7 @@ def read_recipe(
     >>> model.prediction_length, training.schedule
     (24, 'cosine')
     """
-    file = {} if path is None else read_yaml(Path(path))
+    file = {} if path is None else read_yaml(path, "config", FOLDER)
     if not isinstance(file, dict) or set(file) - {"preset", "model", "training"}:
         raise ValueError(f"{path} must hold the entries preset, model and training, no others.")
     kind = preset or file.get("preset")
@@ -202,20 +203,3 @@ def read_recipe(
             raise ValueError(f"{path}: {name} must hold names and values, got {entries!r}.")
         parts.append({**entries, **given})
     return preset_config(kind, parts[0]), FinetuneConfig.of(kind, parts[1])
-
-
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; the errors name it."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"config {path} does not exist; look in configs/finetune, or leave it out for the "
-            "defaults."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"config {path} is no YAML: {reason}. Correct it, or start from a copy of a file of "
-            "configs/finetune."
-        ) from None

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from tsfm.training.config import PretrainConfig, RunConfig
+from tsfm.config import read_yaml
+from tsfm.training.config import FOLDER, PretrainConfig, RunConfig
 from tsfm.training.detect_config import PretrainDetectorConfig
 
 Mean = Callable[[Tensor], Tensor]
@@ -114,12 +114,12 @@ def load_run(path: str | Path, overrides: dict[str, Any] | None = None) -> RunCo
     Raises
     ------
     ValueError
-        If the task or a key is unknown.
+        If a file is not YAML, or the task or a key is unknown.
     FileNotFoundError
         If the file or its recipe does not exist.
     """
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    task = values.get("task", "forecast")
+    values = read_yaml(path, "config", FOLDER)
+    task = values.get("task", "forecast") if isinstance(values, dict) else "forecast"
     if task not in _CONFIGS:
         raise ValueError(f"{path}: task must be one of {', '.join(_CONFIGS)}; got {task!r}.")
     return _CONFIGS[task].load(path, overrides)

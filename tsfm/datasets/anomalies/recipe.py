@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tsfm.config import from_dict, to_dict
+from tsfm.config import from_dict, read_yaml, to_dict
 from tsfm.datasets.augment import AugmentConfig
 from tsfm.datasets.synthetic.base import Family
 
@@ -165,7 +163,7 @@ class AnomalyRecipe:
     @classmethod
     def load(cls, path: str | Path) -> AnomalyRecipe:
         """Read a recipe from YAML; unknown keys and names are errors."""
-        return cls.from_dict(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(read_yaml(path, "recipe", "datasets"))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AnomalyRecipe:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _PARAMETERS = "forecaster.json"
-_TRAINING = "training.csv"
+TRAINING = "training.csv"
 """Table of the epochs of a forecaster that was fine-tuned."""
 MODEL = "model"
 """Folder of the model in that of an estimator."""
@@ -52,9 +52,9 @@ def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
         raise TypeError(f"A parameter cannot be written as JSON: {error}.") from error
     (folder / _PARAMETERS).write_text(text, encoding="utf-8")
     if hasattr(forecaster, "training_"):
-        forecaster.training_.to_csv(folder / _TRAINING, index=False)
+        forecaster.training_.to_csv(folder / TRAINING, index=False)
     else:
-        (folder / _TRAINING).unlink(missing_ok=True)
+        (folder / TRAINING).unlink(missing_ok=True)
     if hasattr(forecaster, "panel_"):
         save_panel(forecaster.panel_, folder)
         save_growth(forecaster, folder)
@@ -87,7 +87,7 @@ def _training(folder: Path, entry: dict[str, Any]) -> dict[str, Any]:
     """Attributes that `finetune` gave a forecaster."""
     if "finetuned" not in entry:
         return {}
-    table = pd.read_csv(folder / _TRAINING, float_precision="round_trip")
+    table = pd.read_csv(folder / TRAINING, float_precision="round_trip")
     return {"finetuned_": entry["finetuned"], "training_": table}
 
 

@@ -37,7 +37,7 @@ def test_train_then_forecast(runner, csv, tmp_path, preset):
     assert result.exit_code == 0, result.output
     assert "2 series, 2 epochs" in result.stderr
     assert f"--model {out}" in result.stderr
-    assert len(json.loads((out / "training.json").read_text())) == 2
+    assert len(pd.read_csv(out / "training.csv")) == 2
     answer = tmp_path / "answer.csv"
     words = ["forecast", str(csv), "-n", "7", "--model", str(out), "--out", str(answer)]
     result = runner.invoke(app, words)
@@ -84,7 +84,7 @@ def test_a_time_limit_ends_the_run(runner, csv, tmp_path):
     words += ["--epochs", "100000", "--max-minutes", "0.01", "--no-progress"]
     result = runner.invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert len(json.loads((out / "training.json").read_text())) < 100000
+    assert len(pd.read_csv(out / "training.csv")) < 100000
 
 
 def test_a_failed_run_leaves_no_folder(runner, csv, tmp_path):
@@ -121,9 +121,9 @@ def test_fine_tune_then_forecast(runner, csv, tmp_path):
     result = runner.invoke(app, [*words, "--config", str(path)])
     assert result.exit_code == 0, result.output
     assert "2 series, 2 epochs" in result.stderr
-    table = json.loads((out / "training.json").read_text())
-    assert [row["epoch"] for row in table] == [0, 1, 2]
-    assert sum(row["kept"] for row in table) == 1
+    table = pd.read_csv(out / "training.csv")
+    assert table["epoch"].tolist() == [0, 1, 2]
+    assert table["kept"].sum() == 1
     assert json.loads((out / "config.json").read_text())["task"] == "forecast"
     answer = tmp_path / "answer.csv"
     words = ["forecast", str(csv), "-n", "7", "--model", str(out), "--out", str(answer)]

@@ -212,11 +212,12 @@ def _save(trained: Forecaster, out: Path) -> None:
     from tsfm.loading import load_model
     from tsfm.models import TSFM
     from tsfm.models.presets import PresetModel
+    from tsfm.persistence import TRAINING
 
     model = load_model(trained.model, trained.device)
     assert isinstance(model, TSFM | PresetModel)
     model.save_pretrained(out)
-    trained.training_.to_json(out / "training.json", orient="records", indent=1)
+    trained.training_.to_csv(out / TRAINING, index=False)
     epochs, seconds = trained.training_, trained.training_["seconds"].sum()
     first = 0 if isinstance(model, PresetModel) else 1  # epoch 0 of a TSFM is the zero-shot model
     note(

@@ -7,10 +7,20 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+import torch
+
 _SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 """Lengths that contexts are padded to: few enough to fill batches, at most a third of it empty."""
 _TOKENS_WORTH_A_PASS = 96
 """Tokens that take about as long as a pass does whatever it reads (measured on a CPU)."""
+_TOKENS_PER_PASS = 16_384
+_TOKENS_PER_PASS_ON_CPU = 4_096
+"""Small enough that freed memory is used again, and not fetched anew from the system."""
+
+
+def tokens_per_pass(device: torch.device) -> int:
+    """Tokens that a pass of the network reads at most, of all series together."""
+    return _TOKENS_PER_PASS_ON_CPU if device.type == "cpu" else _TOKENS_PER_PASS
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tsfm.models.arrays import Array, ArrayForecaster, Mode
-from tsfm.models.batching import is_out_of_memory, shared_lengths
+from tsfm.models.batching import is_out_of_memory, shared_lengths, tokens_per_pass
 from tsfm.models.config import ModelConfig
 from tsfm.models.hub import DEFAULT_MODEL, load_network, resolve, save_network
 from tsfm.models.inputs import (
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from tsfm.models.streaming import Stream
 
 __all__ = ["DECILES", "TSFM", "ForecastOutput", "Mode"]
-
-_TOKENS_PER_PASS = 16_384
-_TOKENS_PER_PASS_ON_CPU = 4_096
-"""Small enough that freed memory is used again, and not fetched anew from the system."""
 
 
 class TSFM(ArrayForecaster):
@@ -265,7 +261,7 @@ class TSFM(ArrayForecaster):
         bar = tqdm(total=len(order), disable=not progress, unit="series", desc="forecast")
         done, limit = 0, None if batch_size == "auto" else batch_size
         n_paths = 1 if horizon <= self.config.max_horizon else self.n_levels
-        most = _TOKENS_PER_PASS_ON_CPU if self.device.type == "cpu" else _TOKENS_PER_PASS
+        most = tokens_per_pass(self.device)
         patch = self.config.tokenizer.patch_length
         ahead = min(horizon, self.config.max_horizon) // patch + 1
         padded = shared_lengths(lengths, longest, patch, mirrored)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsfm.models.batching import padded_length
+from tsfm.models.batching import padded_length, tokens_per_pass
 from tsfm.models.history import History
 from tsfm.models.inputs import Array
 from tsfm.models.memory import Anchor, Phase, PhaseStore, joined, parted
@@ -19,8 +19,6 @@ from tsfm.models.scaler import Scale
 
 if TYPE_CHECKING:
     from tsfm.models.pipeline import TSFM
-
-_TOKENS_PER_PASS = 16_384
 
 
 class Reader:
@@ -110,9 +108,10 @@ class Reader:
                 groups.setdefault((False, newest), []).append(i)
         answer = np.empty((len(rows), horizon, model.n_levels))
         place = {i: k for k, i in enumerate(rows)}
+        most = tokens_per_pass(model.device)
         for (whole, size), members in groups.items():
             n_tokens = horizon // self._patch + 1 + (size // self._patch if whole else size)
-            for part in _chunks(members, max(1, _TOKENS_PER_PASS // (2 * n_tokens))):
+            for part in _chunks(members, max(1, most // (2 * n_tokens))):
                 read = self._read_whole if whole else self._read_newest
                 answer[[place[i] for i in part]] = read(part, size, horizon)
         return answer

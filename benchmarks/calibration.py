@@ -80,6 +80,18 @@ def doubled(rng: np.random.Generator, n: int, length: int) -> Array:
     return (ar(rng, n, length) - 10) * np.where(np.arange(length) >= start, 2.0, 1.0)
 
 
+def dependent_counts(rng: np.random.Generator, n: int, length: int) -> Array:
+    """INAR(1) counts around .3 to 10: a share of .3 to .9 of what was there stays."""
+    burn = 100
+    mean = np.exp(rng.uniform(np.log(0.3), np.log(10), n))
+    stay = rng.uniform(0.3, 0.9, n)
+    x = np.zeros((n, length + burn), dtype=int)
+    x[:, 0] = rng.poisson(mean)
+    for t in range(1, length + burn):
+        x[:, t] = rng.binomial(x[:, t - 1], stay) + rng.poisson(mean * (1 - stay))
+    return x[:, burn:].astype(float)
+
+
 def noise(rng: np.random.Generator, n: int, length: int) -> Array:
     """Normal numbers."""
     return rng.normal(size=(n, length))
@@ -93,6 +105,7 @@ PROCESSES: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
     "rare counts": rare_counts,
     "garch": garch,
     "doubled": doubled,
+    "dependent counts": dependent_counts,
 }
 
 

@@ -12,8 +12,10 @@ import yaml
 C = TypeVar("C")
 
 
-def read_yaml(path: str | Path, what: str, folder: str) -> Any:
-    """What a YAML file holds; errors name the file.
+def read_yaml(
+    path: str | Path, what: str, folder: str, *, optional: bool = False
+) -> dict[str, Any]:
+    """Names and values of a YAML file; errors name the file.
 
     Parameters
     ----------
@@ -23,30 +25,42 @@ def read_yaml(path: str | Path, what: str, folder: str) -> Any:
         What it is, for error messages.
     folder
         Where the repository has files of its kind, for error messages.
+    optional
+        Whether there are defaults to do without the file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not YAML.
+        If it cannot be read, is not YAML, or holds something else than names and values.
 
     Examples
     --------
     >>> read_yaml("none.yaml", "recipe", "datasets")
     Traceback (most recent call last):
-    FileNotFoundError: recipe none.yaml does not exist; look in datasets/.
+    FileNotFoundError: recipe none.yaml does not exist; look in datasets.
     """
+    remedy = f"Correct it, or start from a copy of a file of {folder}."
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{what} {path} does not exist; look in {folder}/.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{what} {path} is no YAML: {reason}. Correct it, or start from a copy of a file of "
-            f"{folder}/."
+        instead = ", or leave it out for the defaults" if optional else ""
+        raise FileNotFoundError(
+            f"{what} {path} does not exist; look in {folder}{instead}."
         ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{what} {path} cannot be read: {error.strerror}; name a YAML file, such as those of "
+            f"{folder}."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{what} {path} is no YAML: {' '.join(str(error).split())}. {remedy}"
+        ) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} {path} must hold names and values, got {values!r}. {remedy}")
+    return values
 
 
 def to_dict(config: Any) -> dict[str, Any]:

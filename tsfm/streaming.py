@@ -178,6 +178,7 @@ class UpdatableEstimator(BaseEstimator):  # type: ignore[misc]
         return forecaster
 
     def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
+        """Column arguments of `to_panel`, as told or as found by `fit`."""
         forecaster = cast("Forecaster", self)
         return column_arguments(forecaster, X, forecaster.panel_.layout if fitted else None)
 

@@ -74,9 +74,7 @@ def test_mistakes_are_named(config_file, overrides, message):
 
 
 def test_a_recipe_that_is_not_there(config_file):
-    with pytest.raises(
-        FileNotFoundError, match=r"nowhere\.yaml does not exist; look in datasets/"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist; look in datasets"):
         PretrainConfig.load(config_file, {"recipe": "nowhere.yaml"})
 
 
@@ -85,14 +83,16 @@ def test_files_that_are_no_configuration_are_named(config_file, tmp_path, load):
     odd = tmp_path / "odd.yaml"
     with pytest.raises(FileNotFoundError, match=r"config .*odd\.yaml does not exist; look in"):
         load(odd)
+    with pytest.raises(ValueError, match=r"cannot be read: .*; name a YAML file"):
+        load(tmp_path)
     odd.write_text("model: [mini\n")
     with pytest.raises(ValueError, match=r"config .*odd\.yaml is no YAML: .* Correct it"):
         load(odd)
     for text in ("", "mini", "- mini\n"):
         odd.write_text(text)
-        with pytest.raises(ValueError, match=r"odd\.yaml must hold names and values"):
+        with pytest.raises(ValueError, match=r"config .*odd\.yaml must hold names and values"):
             load(odd)
-        with pytest.raises(ValueError, match=r"recipe odd\.yaml must hold names and values"):
+        with pytest.raises(ValueError, match=r"recipe .*odd\.yaml must hold names and values"):
             load(config_file, {"recipe": "odd.yaml"})
 
 

@@ -176,6 +176,7 @@ class DetectingEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _names(self, X: Data, *, fitted: bool) -> dict[str, Any]:
+        """Column arguments of `to_panel`, as told or as found by `fit`."""
         return column_arguments(self, X, self.panel_.layout if fitted else None)
 
     def _remember(self, panel: Panel) -> None:

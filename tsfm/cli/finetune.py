@@ -143,8 +143,10 @@ def finetune(
     a model is asked for, on other series of the same kind, too.
     """
     chosen = _model(model, preset, method)
-    if config is not None and not config.is_file():
-        raise FileNotFoundError(f"--config {config} does not exist; look in configs/finetune")
+    if config is not None:  # before the table is read
+        from tsfm.config import read_yaml
+
+        read_yaml(config, "config", "configs/finetune", optional=True)
     _make_room(context, out)
     columns = {"id_col": id_col, "timestamp_col": timestamp_col}
     frame, warned = read_input(

@@ -99,6 +99,9 @@ def pretrain(
     A run can be stopped at any moment and resumed; it then ends like one
     that was never stopped.
     """
+    from tsfm.config import read_yaml
+
+    read_yaml(config, "config", "configs/pretrain")  # before anything that takes time
     need_train_extra()
     import logging
 

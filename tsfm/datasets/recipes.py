@@ -187,7 +187,7 @@ class Recipe:
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If it is not YAML, or a key or a family is unknown.
+            If it is no mapping in YAML, or a key or a family is unknown.
         """
         return cls.from_dict(read_yaml(path, "recipe", "datasets"))
 

@@ -2,7 +2,9 @@
 
 Sources: Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005), for the rank;
 Romano, Patterson and Candes, arXiv 1905.03222, for scores of quantiles; Barber, Candes, Ramdas and
-Tibshirani, arXiv 2202.13415, for weights where scores are not exchangeable.
+Tibshirani, arXiv 2202.13415, for weights where scores are not exchangeable. There the score to
+come has the largest weight, which guarantees a level; here it has that of the others, which meets
+the level on average.
 """
 
 from __future__ import annotations
@@ -190,9 +192,7 @@ def corrections(
     for at, centre in enumerate(centres(horizon)):
         near = np.exp(-0.5 * ((steps - np.log2(centre)) / _OCTAVES) ** 2)
         weights = _weights(flat, (recency[:, None] * near).ravel()[None, None], order)
-        design = np.minimum(
-            _design_effect(scores, wanted, near), near.sum() ** 2 / (near**2).sum()
-        )
+        design = _design_effect(scores, wanted, near)
         new = design * overlap * _typical(weights[:, median])
         found = np.stack(
             [
@@ -231,18 +231,31 @@ def _variance(means: Array) -> Array:
     return variance
 
 
+def _scores_per_window(known: NDArray[np.bool_], near: Array) -> Array:
+    """How many scores of equal weight those of a window are worth, `[N]`; at least 1.
+
+    So that the variance of the mean of a window, were its scores independent, is on average over
+    windows that of one score divided by it.
+    """
+    amount, square = ((known * w).sum(axis=2) for w in (near, near**2))
+    some = amount > 0
+    share = np.where(some, square / np.where(some, amount, 1.0) ** 2, 0.0).sum(axis=1)
+    worth: Array = some.sum(axis=1) / np.where(share > 0, share, 1.0)
+    return np.maximum(worth, 1.0)
+
+
 def _design_effect(scores: Array, levels: Array, near: Array) -> Array:
-    """How many scores of a window are worth one of another, `[N]`, at least 1."""
+    """How many scores of a window are worth one of another, `[N]`: from 1 to all there are."""
     median = int(np.searchsorted(levels, 0.5))
     s = scores[..., median]
     flat = np.where(np.isfinite(s), s, np.nan).reshape(len(s), -1)
-    equal = near.sum() ** 2 / (near**2).sum()
+    most = _scores_per_window(np.isfinite(s), near)
     effect = np.zeros(len(s))
     for level in (0.1, 0.9):
         edge = conformal_quantiles(flat, [level], method="linear", new=0.0)[:, :, None]
         below = np.where(np.isfinite(s), (s <= edge).astype(np.float64), np.nan)
-        effect += _variance(_window_means(below, near)) / (level * (1 - level)) * equal / 2
-    return np.maximum(effect, 1.0)
+        effect += _variance(_window_means(below, near)) / (level * (1 - level)) * most / 2
+    return np.clip(effect, 1.0, most)
 
 
 def _credible(scores: Array, near: Array, found: Array, independent: Array) -> Array:

@@ -295,17 +295,14 @@ class _BackTests:
         spread = _spread(quantiles, narrowest[:, None])
         scores = np.where(known[..., None], truth[..., None] - quantiles, np.nan)
         scores /= spread[..., None]
-        windows = known.mean(axis=2).sum(axis=1)
-        apart = np.array(
-            [
-                (1 + (len(plan.cuts) - 1) * plan.stride / plan.steps) / len(plan.cuts)
-                for plan in plans
-            ]
-        )
-        values = [len(np.unique(one[here])) for one, here in zip(truth, known, strict=True)]
         # a step within several windows is one value, not several equal ones
-        discrete = 2 * np.array(values) <= count * apart
-        return cls(scores, windows * apart, narrowest, discrete)
+        first, step = np.arange(WINDOWS)[:, None], np.arange(truth.shape[2])
+        starts = [first * plan.stride for plan in plans]
+        places = [(start + step)[here] for start, here in zip(starts, known, strict=True)]
+        values = [one[here] for one, here in zip(truth, known, strict=True)]
+        n_steps = np.array([len(np.unique(x)) for x in places])
+        n_values = np.array([len(np.unique(x)) for x in values])
+        return cls(scores, n_steps / truth.shape[2], narrowest, 2 * n_values <= n_steps)
 
     def judge(self, horizon: int) -> Recalibration:
         """What the scores of each series by itself say."""

@@ -138,13 +138,13 @@ def read_adaptation(
     >>> read_adaptation(None, "head", {"epochs": 3}).epochs
     3
     """
-    file = {} if path is None else read_yaml(path, "config", FOLDER)
-    if isinstance(file, dict) and "preset" in file:
+    file = {} if path is None else read_yaml(path, "config", FOLDER, optional=True)
+    if "preset" in file:
         raise ValueError(
             f"{path} is for preset={file['preset']!r}; a pretrained model takes a file with the "
             "entry training alone, like configs/finetune/pretrained.yaml."
         )
-    if not isinstance(file, dict) or set(file) - {"training"}:
+    if set(file) - {"training"}:
         raise ValueError(f"{path} must hold the entry training, no others.")
     entries = file.get("training") or {}
     if not isinstance(entries, dict):

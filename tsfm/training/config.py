@@ -133,14 +133,12 @@ class RunConfig:
         Raises
         ------
         ValueError
-            If a file is not YAML, or a key is unknown.
+            If a file is no mapping in YAML, or a key is unknown.
         FileNotFoundError
             If the file or its recipe does not exist.
         """
         path = Path(path)
         values = read_yaml(path, "config", FOLDER)
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} must hold names and values, got {values!r}.")
         overrides = overrides or {}
         values |= {key: value for key, value in overrides.items() if "." not in key}
         presets = get_type_hints(cls)["model"].preset
@@ -237,8 +235,6 @@ def _recipe_values(recipe: Any, folder: Path) -> Any:
     if not isinstance(changes, dict) or "base" not in changes:
         return recipe
     values = read_yaml(folder / changes["base"], "recipe", "datasets")
-    if not isinstance(values, dict):
-        raise ValueError(f"recipe {changes['base']} must hold names and values, got {values!r}.")
     return {**values, **{key: value for key, value in changes.items() if key != "base"}}
 
 

@@ -189,8 +189,8 @@ def read_recipe(
     >>> model.prediction_length, training.schedule
     (24, 'cosine')
     """
-    file = {} if path is None else read_yaml(path, "config", FOLDER)
-    if not isinstance(file, dict) or set(file) - {"preset", "model", "training"}:
+    file = {} if path is None else read_yaml(path, "config", FOLDER, optional=True)
+    if set(file) - {"preset", "model", "training"}:
         raise ValueError(f"{path} must hold the entries preset, model and training, no others.")
     kind = preset or file.get("preset")
     if kind is None or file.get("preset", kind) != kind:

@@ -114,12 +114,12 @@ def load_run(path: str | Path, overrides: dict[str, Any] | None = None) -> RunCo
     Raises
     ------
     ValueError
-        If a file is not YAML, or the task or a key is unknown.
+        If a file is no mapping in YAML, or the task or a key is unknown.
     FileNotFoundError
         If the file or its recipe does not exist.
     """
     values = read_yaml(path, "config", FOLDER)
-    task = values.get("task", "forecast") if isinstance(values, dict) else "forecast"
+    task = values.get("task", "forecast")
     if task not in _CONFIGS:
         raise ValueError(f"{path}: task must be one of {', '.join(_CONFIGS)}; got {task!r}.")
     return _CONFIGS[task].load(path, overrides)

@@ -162,7 +162,15 @@ class AnomalyRecipe:
 
     @classmethod
     def load(cls, path: str | Path) -> AnomalyRecipe:
-        """Read a recipe from YAML; unknown keys and names are errors."""
+        """Read a recipe from YAML.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file does not exist.
+        ValueError
+            If it is no mapping in YAML, or a key or a name is unknown.
+        """
         return cls.from_dict(read_yaml(path, "recipe", "datasets"))
 
     @classmethod

@@ -153,9 +153,9 @@ def corrections(
     weighted by their distance from the step in octaves (steps twice as far count for 0.6).
     The score to come weighs as much as they do, `sum(w^2) / sum(w)`: then the M scores of weight
     w correct a level as `sum(w)^2 / sum(w^2)` scores of weight one would (Kish). Scores of one
-    window vary together; how much is measured by the spread between windows of their shares below
-    the deciles .1 and .9 (a design effect), and the weight of the score to come is multiplied by
-    it. What moves all levels alike, the correction of the median, is shrunk by the share of its
+    window vary together; how much is measured by the spread between windows of their means, or of
+    their shares below the deciles .1 and .9 if that is less (a design effect), and the weight of
+    the score to come is multiplied by it. What moves all levels alike, the correction of the median, is shrunk by the share of its
     square that its standard error explains (James and Stein), unless values are discrete, when a
     small move decides on which side of a value a quantile lies.
 
@@ -245,7 +245,11 @@ def _scores_per_window(known: NDArray[np.bool_], near: Array) -> Array:
 
 
 def _design_effect(scores: Array, levels: Array, near: Array) -> Array:
-    """How many scores of a window are worth one of another, `[N]`: from 1 to all there are."""
+    """How many scores of a window are worth one of another, `[N]`: from 1 to all there are.
+
+    The smaller of two estimates, from shares below the deciles and from the scores themselves:
+    where values tie, forecasts that move a little move many shares.
+    """
     median = int(np.searchsorted(levels, 0.5))
     s = scores[..., median]
     flat = np.where(np.isfinite(s), s, np.nan).reshape(len(s), -1)
@@ -255,7 +259,9 @@ def _design_effect(scores: Array, levels: Array, near: Array) -> Array:
         edge = conformal_quantiles(flat, [level], method="linear", new=0.0)[:, :, None]
         below = np.where(np.isfinite(s), (s <= edge).astype(np.float64), np.nan)
         effect += _variance(_window_means(below, near)) / (level * (1 - level)) * most / 2
-    return np.clip(effect, 1.0, most)
+    variance = _variance(s.reshape(len(s), -1))
+    whole = _variance(_window_means(s, near)) / np.where(variance > 0, variance, 1.0) * most
+    return np.clip(np.minimum(effect, whole), 1.0, most)
 
 
 def _credible(scores: Array, near: Array, found: Array, independent: Array) -> Array:

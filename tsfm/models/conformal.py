@@ -155,9 +155,10 @@ def corrections(
     w correct a level as `sum(w)^2 / sum(w^2)` scores of weight one would (Kish). Scores of one
     window vary together; how much is measured by the spread between windows of their means, or of
     their shares below the deciles .1 and .9 if that is less (a design effect), and the weight of
-    the score to come is multiplied by it. What moves all levels alike, the correction of the median, is shrunk by the share of its
-    square that its standard error explains (James and Stein), unless values are discrete, when a
-    small move decides on which side of a value a quantile lies.
+    the score to come is multiplied by it. What moves all levels alike, the correction of the
+    median, is shrunk by the share of its square that its standard error explains (James and
+    Stein), unless values are discrete, when a small move decides on which side of a value a
+    quantile lies.
 
     Parameters
     ----------

@@ -48,8 +48,12 @@ def test_the_sentences_around_it(rows):
     assert said == f"{largest:.2f}"
     for row in rows:
         if row["history"] == 512 and row["process"] != "doubled":
-            for interval in INTERVALS:  # "within two points"
-                assert abs(row["after"][interval]["coverage"] - float(interval[:-1])) < 2
+            for interval in INTERVALS:  # "within two points, except for"
+                coverage = row["after"][interval]["coverage"]
+                if (row["process"], interval) == ("rare counts", "80%"):
+                    assert f"mostly zeros, whose 80% interval holds {coverage:.1f}%" in PAGE
+                else:
+                    assert abs(coverage - float(interval[:-1])) < 2
         change = 100 * (row["after"]["pinball"] / row["before"]["pinball"] - 1)
-        low, high = (-3, 1) if row["history"] == 512 else (-2, 3)
+        low, high = (-3, 1) if row["history"] == 512 else (-2, 2)
         assert low <= change <= high, row["process"]

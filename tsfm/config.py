@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, TypeVar
 
 import yaml
@@ -54,12 +55,18 @@ def read_yaml(
             f"{what} {path} cannot be read: {error.strerror}; name a YAML file, such as those of "
             f"{folder}."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # dates and numbers that are none
         raise ValueError(
             f"{what} {path} is no YAML: {' '.join(str(error).split())}. {remedy}"
         ) from None
     if not isinstance(values, dict):
-        raise ValueError(f"{what} {path} must hold names and values, got {values!r}. {remedy}")
+        raise ValueError(
+            f"{what} {path} must hold names and values, got {shortened(values)}. {remedy}"
+        )
     return values
 
 

@@ -139,6 +139,16 @@ def test_missing_values_are_left_out():
     assert np.abs(some.shifts - full.shifts)[..., inner].mean() < 0.15
 
 
+def test_steps_that_several_windows_share_count_once():
+    """16 windows of 8 steps, 3 apart, see 53 steps; one of them is lost."""
+    x = np.random.default_rng(0).normal(size=84)
+    plan = Windows.of(84, 8, 84)
+    assert (len(plan.cuts), plan.stride, plan.steps) == (16, 3, 8)
+    assert measure(Normal(), [x], 8, 84).windows[0] == pytest.approx(53 / 8)
+    x[60] = np.nan
+    assert measure(Normal(), [x], 8, 84).windows[0] == pytest.approx(52 / 8)
+
+
 class Flat:
     """Forecasts the last value with no spread at all."""
 

@@ -88,6 +88,14 @@ def test_files_that_are_no_configuration_are_named(config_file, tmp_path, load):
     odd.write_text("model: [mini\n")
     with pytest.raises(ValueError, match=r"config .*odd\.yaml is no YAML: .* Correct it"):
         load(odd)
+    for text in ("seed: 2024-99-01", "[" * 3000):
+        odd.write_text(text)
+        with pytest.raises(ValueError, match=r"config .*odd\.yaml is no YAML: "):
+            load(odd)
+    odd.write_text("time,value\n" + "1,2\n" * 2000)
+    with pytest.raises(ValueError, match=r"odd\.yaml must hold names and values") as caught:
+        load(odd)
+    assert len(str(caught.value)) < 400
     for text in ("", "mini", "- mini\n"):
         odd.write_text(text)
         with pytest.raises(ValueError, match=r"config .*odd\.yaml must hold names and values"):

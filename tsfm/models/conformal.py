@@ -187,8 +187,9 @@ def corrections(
     wanted = np.asarray(levels, dtype=np.float64)
     median = int(np.searchsorted(wanted, 0.5))
     steps = np.log2(np.arange(1, n_steps + 1))
-    known = np.isfinite(scores[..., median]).mean(axis=2).sum(axis=1)
-    overlap = np.maximum(known / np.maximum(independent, 1e-9), 1.0)
+    known = np.isfinite(scores[..., median])
+    overlap = np.maximum(known.mean(axis=2).sum(axis=1) / np.maximum(independent, 1e-9), 1.0)
+    apart = known.any(axis=2).sum(axis=1) / overlap
     answer = np.zeros((n_series, len(centres(horizon)), n_levels))
     for at, centre in enumerate(centres(horizon)):
         near = np.exp(-0.5 * ((steps - np.log2(centre)) / _OCTAVES) ** 2)
@@ -202,7 +203,7 @@ def corrections(
             ],
             axis=-1,
         )
-        kept = np.where(discrete, 1.0, _credible(scores[..., median], near, found, independent))
+        kept = np.where(discrete, 1.0, _credible(scores[..., median], near, found, apart))
         answer[:, at] = found - (1 - kept)[:, None] * found[:, median : median + 1]
     return np.where(np.isfinite(answer), answer, 0.0)
 
@@ -265,10 +266,10 @@ def _design_effect(scores: Array, levels: Array, near: Array) -> Array:
     return np.clip(np.minimum(effect, whole), 1.0, most)
 
 
-def _credible(scores: Array, near: Array, found: Array, independent: Array) -> Array:
-    """Share `[N]` of the median's correction that is more than chance."""
+def _credible(scores: Array, near: Array, found: Array, apart: Array) -> Array:
+    """Share `[N]` of the median's correction that is more than chance, of so many windows."""
     median = found[:, found.shape[1] // 2]
-    error = _variance(_window_means(scores, near)) / np.maximum(independent, 1.0)
+    error = _variance(_window_means(scores, near)) / np.maximum(apart, 1.0)
     square = np.maximum(np.where(np.isfinite(median), median, 0.0) ** 2, 1e-300)
     share: Array = (1 - error / square).clip(0.0, 1.0)
     return share

@@ -55,11 +55,7 @@ def read_yaml(
             f"{what} {path} cannot be read: {error.strerror}; name a YAML file, such as those of "
             f"{folder}."
         ) from None
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # dates and numbers that are none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{what} {path} is no YAML: {' '.join(str(error).split())}. {remedy}"
         ) from None
